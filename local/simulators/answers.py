@@ -1,0 +1,46 @@
+"""What a simulated model says, and what it charges for saying it."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+QUOTE_LIMIT = 1000
+_PIECES = 4
+
+
+def question_of(messages: Iterable[Mapping[str, Any]]) -> str:
+    """The user's text after the last answer, one line per message.
+
+    All of it, not just the last message: several messages sent at once are one turn, and a test wants to
+    see that none was dropped. Content may be a string or a list of blocks (both protocols allow both).
+    """
+    lines: list[str] = []
+    for message in messages:
+        if message.get("role") == "assistant":
+            lines.clear()
+        elif message.get("role") == "user":
+            lines.append(text_of(message.get("content")))
+    return "\n".join(lines)
+
+
+def text_of(content: object) -> str:
+    """The text of a message's content, be it a string or a list of blocks."""
+    if isinstance(content, list):
+        return "".join(str(block.get("text", "")) for block in content if isinstance(block, dict))
+    return str(content or "")
+
+
+def answer_to(question: str, provider_id: str) -> str:
+    """The answer: it says that it is simulated and by whom, and quotes the question, shortened."""
+    quote = question if len(question) <= QUOTE_LIMIT else question[: QUOTE_LIMIT - 1] + "…"
+    return f"[simulated {provider_id}] You said: {quote}"
+
+
+def pieces_of(text: str) -> list[str]:
+    """The text in the few pieces in which it is streamed."""
+    size = max(1, -(-len(text) // _PIECES))
+    return [text[at : at + size] for at in range(0, len(text), size)]
+
+
+def tokens_in(text: str) -> int:
+    """About how many tokens a text has, at four characters each (vendors' own rule of thumb)."""
+    return -(-len(text) // 4)

@@ -1,0 +1,192 @@
+"""Anthropic's messages API, simulated.
+
+Sources: platform.claude.com/docs on streaming (order of events, `ping`, `event: error`), errors (`{"type":
+"error", "error": {"type", "message"}, "request_id"}`; 402 `billing_error`, 529 `overloaded_error`) and rate
+limits (`retry-after` and `anthropic-ratelimit-…` headers; 429 with `details.error_code` =
+`enforced_spend_limit_reached` and no `retry-after` until 00:00 UTC on the first of the next month). Two
+turns of one role in a row are joined by the real API, so they are no error here. Caching is not simulated:
+its counts are 0. Token counts are estimates; `max_tokens` is not enforced.
+"""
+
+import itertools
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from werkzeug.wrappers import Request
+
+from local.simulators import sse
+from local.simulators.answers import pieces_of, question_of, text_of, tokens_in
+from local.simulators.faults import Fault
+from local.simulators.limits import Clock, Period, RequestWindow
+from local.simulators.provider import Json, ProviderSimulator, Refusal, unsupported
+
+
+class AnthropicSimulator(ProviderSimulator):
+    """Anthropic: paid, and still limited per minute."""
+
+    provider_id = "anthropic"
+    endpoint = "/v1/messages"
+    _ids = itertools.count(1)
+
+    def __init__(self, clock: Clock, key: str, *, per_minute: int = 50, hang_limit_s: float = 120.0) -> None:
+        super().__init__(clock, key, hang_limit_s=hang_limit_s)
+        self.minute = RequestWindow(per_minute, Period.MINUTE)
+
+    def check_key(self, request: Request, key: str) -> Refusal | None:
+        """The key comes in its own header."""
+        return None if request.headers.get("x-api-key") == key else self.refusal(Fault.UNAUTHORIZED, {})
+
+    def check(self, request: Request, body: Json) -> Refusal | None:
+        """The version header, and the fields without which the API answers 400."""
+        if not request.headers.get("anthropic-version"):
+            return self._malformed("anthropic-version: header is required")
+        for name in ("model", "max_tokens", "messages"):
+            if not body.get(name):
+                return self._malformed(f"{name}: Field required")
+        problem = _problem_of(body["messages"])
+        return self._malformed(problem) if problem else None
+
+    def admit(self, request: Request, now: float) -> Refusal | None:
+        """Requests per minute."""
+        del request
+        if self.minute.is_full(now):
+            return self.refusal(Fault.THROTTLED, {})
+        self.minute.add(now)
+        return None
+
+    def refusal(self, fault: Fault, body: Json) -> Refusal:
+        """Errors name their type; the status alone does not tell them apart."""
+        now = self.clock.now()
+        if fault is Fault.EXHAUSTED:
+            return self._spend_limit(now)
+        wait = {"retry-after": str(int(self.minute.resets_at(now) - now) + 1)}
+        refusals = {
+            Fault.THROTTLED: (
+                429,
+                "rate_limit_error",
+                "This request would exceed your organization's rate limit of requests per minute.",
+            ),
+            Fault.UNAUTHORIZED: (401, "authentication_error", "invalid x-api-key"),
+            Fault.PAYMENT_REQUIRED: (
+                402,
+                "billing_error",
+                "There is an issue with your billing or payment information.",
+            ),
+            Fault.FORBIDDEN: (
+                403,
+                "permission_error",
+                "Your API key does not have permission to use this resource.",
+            ),
+            Fault.NOT_FOUND: (404, "not_found_error", f"model: {body.get('model')}"),
+            Fault.SERVER_ERROR: (500, "api_error", "Internal server error"),
+            Fault.UNAVAILABLE: (503, "api_error", "Service unavailable"),
+            Fault.OVERLOADED: (529, "overloaded_error", "Overloaded"),
+            Fault.ERROR_IN_200: (200, "overloaded_error", "Overloaded"),
+        }
+        if fault not in refusals:
+            raise unsupported(self.provider_id, fault)
+        status, kind, message = refusals[fault]
+        headers = {**wait, **self.answer_headers(now)} if fault is Fault.THROTTLED else {}
+        return self._error(status, kind, message, headers)
+
+    def _spend_limit(self, now: float) -> Refusal:
+        until = datetime.fromtimestamp(Period.MONTH.end(now), UTC)
+        message = (
+            "You have reached your API usage limits: your organization has crossed its monthly API usage "
+            "threshold, set based on your organization's API tier. You will regain access on "
+            f"{until:%Y-%m-%d} at 00:00 UTC."
+        )
+        return self._error(
+            429, "rate_limit_error", message, {}, {"error_code": "enforced_spend_limit_reached"}
+        )
+
+    def _malformed(self, message: str) -> Refusal:
+        return self._error(400, "invalid_request_error", message)
+
+    def _error(
+        self,
+        status: int,
+        kind: str,
+        message: str,
+        headers: Mapping[str, str] | None = None,
+        details: Json | None = None,
+    ) -> Refusal:
+        request_id = f"req_simulated_{next(self._ids)}"
+        error: Json = {"type": kind, "message": message} | ({"details": details} if details else {})
+        body = {"type": "error", "error": error, "request_id": request_id}
+        return Refusal(status, body, {"request-id": request_id, **(headers or {})})
+
+    def question(self, body: Json) -> str:
+        """The user's messages since the last answer."""
+        return question_of(body["messages"])
+
+    def stream(self, body: Json, text: str) -> list[bytes]:
+        """`message_start`, one content block, `message_delta` with the final usage, `message_stop`."""
+        start = {**self._message(body), "content": [], "stop_reason": None, "usage": _usage(body, 1)}
+        events: list[Json] = [{"type": "message_start", "message": start}]
+        if text:
+            events.append(
+                {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
+            )
+        events.append({"type": "ping"})
+        events += [
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": piece}}
+            for piece in pieces_of(text)
+        ]
+        if text:
+            events.append({"type": "content_block_stop", "index": 0})
+        stop = {"stop_reason": "end_turn", "stop_sequence": None}
+        events.append({"type": "message_delta", "delta": stop, "usage": {"output_tokens": tokens_in(text)}})
+        events.append({"type": "message_stop"})
+        return [sse.event(data, data["type"]) for data in events]
+
+    def complete(self, body: Json, text: str) -> Json:
+        """A `message` object."""
+        content = [{"type": "text", "text": text}] if text else []
+        usage = _usage(body, tokens_in(text))
+        return {**self._message(body), "content": content, "stop_reason": "end_turn", "usage": usage}
+
+    def error_in_stream(self, body: Json) -> bytes:
+        """`event: error`, which may follow a 200."""
+        del body
+        error = {"type": "overloaded_error", "message": "Overloaded"}
+        return sse.event({"type": "error", "error": error}, "error")
+
+    def answer_headers(self, now: float) -> Mapping[str, str]:
+        """What is left of the minute; the reset is RFC 3339."""
+        reset = datetime.fromtimestamp(self.minute.resets_at(now), UTC)
+        return {
+            "anthropic-ratelimit-requests-limit": str(self.minute.limit),
+            "anthropic-ratelimit-requests-remaining": str(self.minute.remaining(now)),
+            "anthropic-ratelimit-requests-reset": f"{reset:%Y-%m-%dT%H:%M:%SZ}",
+        }
+
+    def _message(self, body: Json) -> Json:
+        return {
+            "id": f"msg_simulated_{next(self._ids)}",
+            "type": "message",
+            "role": "assistant",
+            "model": body["model"],
+            "stop_sequence": None,
+        }
+
+
+def _problem_of(messages: list[Json]) -> str | None:
+    for at, message in enumerate(messages):
+        if message.get("role") not in {"user", "assistant"}:
+            return f'messages.{at}.role: Input should be "user" or "assistant"'
+        if not text_of(message.get("content")).strip():
+            return f"messages.{at}: text content blocks must be non-empty"
+    if messages[0]["role"] != "user":
+        return "messages: first message must use the user role"
+    return None
+
+
+def _usage(body: Json, output_tokens: int) -> Json:
+    texts = [text_of(body.get("system")), *(text_of(message.get("content")) for message in body["messages"])]
+    return {
+        "input_tokens": sum(tokens_in(text) for text in texts),
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": 0,
+        "output_tokens": output_tokens,
+    }
