@@ -26,8 +26,27 @@ class CopilotSimulator(ChatCompletionsSimulator):
     provider_id = "copilot"
     endpoint = "/chat/completions"
 
-    def __init__(self, clock: Clock, key: str, *, per_month: int = 2000, hang_limit_s: float = 120.0) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        key: str,
+        *,
+        per_month: int = 2000,
+        editors_only: bool = True,
+        hang_limit_s: float = 120.0,
+    ) -> None:
+        """Make one.
+
+        Args:
+            clock: Drives the quota.
+            key: The only token that is accepted.
+            per_month: Premium requests in a month.
+            editors_only: Whether an editor's headers are asked for. A place of one's own choice, such as
+                GitHub Models, does not.
+            hang_limit_s: Bound of the waiting faults, in real seconds.
+        """
         super().__init__(clock, key, hang_limit_s=hang_limit_s)
+        self.editors_only = editors_only
         self.month = RequestWindow(per_month, Period.MONTH)
 
     def admit(self, request: Request, now: float) -> Refusal | None:
@@ -41,6 +60,8 @@ class CopilotSimulator(ChatCompletionsSimulator):
 
     def check(self, request: Request, body: Json) -> Refusal | None:
         """Copilot answers editors only: their headers are asked for."""
+        if not self.editors_only:
+            return super().check(request, body)
         if not request.headers.get("Editor-Version"):
             return Refusal(400, "bad request: missing Editor-Version header for IDE auth\n")
         if not request.headers.get("Copilot-Integration-Id"):

@@ -28,6 +28,7 @@ class Connection:
         function: Logical id of the function that asks it.
         secret: Name of its key among the secrets.
         variable: The variable in which a person keeps the real key.
+        prefix: Where the simulator is mounted.
         base_path: What `PROVIDER_BASE_URL` has after the mount point.
         simulator: The simulator's class.
     """
@@ -35,19 +36,29 @@ class Connection:
     function: str
     secret: str
     variable: str
+    prefix: str
     base_path: str
     simulator: type[ProviderSimulator]
 
 
 CONNECTIONS: Mapping[str, Connection] = {
-    "copilot": Connection("AskCopilot", "copilot-api-key", "COPILOT_API_KEY", "", CopilotSimulator),
+    "copilot": Connection(
+        "AskCopilot", "copilot-api-key", "COPILOT_API_KEY", "copilot", "", CopilotSimulator
+    ),
     "openrouter": Connection(
-        "AskOpenRouter", "openrouter-api-key", "OPENROUTER_API_KEY", "/api/v1", OpenRouterSimulator
+        "AskOpenRouter",
+        "openrouter-api-key",
+        "OPENROUTER_API_KEY",
+        "openrouter",
+        "/api/v1",
+        OpenRouterSimulator,
     ),
     "ollama-cloud": Connection(
-        "AskOllamaCloud", "ollama-api-key", "OLLAMA_API_KEY", "/v1", OllamaCloudSimulator
+        "AskOllamaCloud", "ollama-api-key", "OLLAMA_API_KEY", "ollama", "/v1", OllamaCloudSimulator
     ),
-    "anthropic": Connection("AskClaude", "anthropic-api-key", "ANTHROPIC_API_KEY", "", AnthropicSimulator),
+    "anthropic": Connection(
+        "AskClaude", "anthropic-api-key", "ANTHROPIC_API_KEY", "anthropic", "", AnthropicSimulator
+    ),
 }
 
 
@@ -67,6 +78,7 @@ class Outside:
     real_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
+        """Make the simulators."""
         self.telegram = TelegramSimulator(self.clock, _BOT_TOKEN)
         self.updates = UpdateFactory(self.clock, message_ids=self.telegram.next_message_id)
         self.providers: dict[str, ProviderSimulator] = {
@@ -74,11 +86,16 @@ class Outside:
             for provider_id, connection in CONNECTIONS.items()
             if provider_id not in self.real_keys
         }
+        copilot = self.providers.get("copilot")
+        if isinstance(copilot, CopilotSimulator):
+            # The product sends an editor's headers to GitHub only, not to a base URL that is set.
+            copilot.editors_only = False
 
     @property
     def mounts(self) -> dict[str, Any]:
         """WSGI applications by path prefix."""
-        return {TELEGRAM_PREFIX: self.telegram, **self.providers}
+        providers = {CONNECTIONS[provider_id].prefix: each for provider_id, each in self.providers.items()}
+        return {TELEGRAM_PREFIX: self.telegram, **providers}
 
     @property
     def secrets(self) -> dict[str, str]:
