@@ -1,0 +1,28 @@
+"""State DeliverReply: sends the turn's reply, each part at most once, and releases the chat."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from assistant import wiring
+from assistant.observability import logger
+from assistant.turns.delivering import Delivery
+from assistant.turns.model import TurnClaim
+
+
+def handle(event: Any, deliver: Delivery) -> dict[str, str]:
+    """Deliver the turn's reply."""
+    claim = TurnClaim.parse(event)
+    delivered = deliver(claim)
+    logger.info(
+        "reply delivered",
+        chat_id=claim.chat.chat_id,
+        turn=claim.number,
+        status=delivered.status,
+        ambiguous=delivered.ambiguous,
+        next=delivered.next,
+    )
+    return delivered.as_state()
+
+
+__getattr__ = wiring.entry_point(handle, wiring.delivery)

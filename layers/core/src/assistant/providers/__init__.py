@@ -1,0 +1,1 @@
+"""The providers of the chain: two protocols, four vendors, one table of errors."""

@@ -1,0 +1,97 @@
+"""The functions' environment, as types: the only place that reads it. Each class is what one kind of function needs.
+
+A field is the variable of the same name in upper case. A missing name is an error that says which; there is no
+default for what the template sets.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+
+from assistant.errors import SettingMissing
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationSettings:
+    """For what works on turns."""
+
+    conversations_table: str
+    history_days: int
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSettings:
+    """For the webhook."""
+
+    conversations_table: str
+    runtime_table: str
+    state_machine_arn: str
+    secrets_path: str
+    bot_username: str
+    messages_per_minute: int
+
+
+@dataclass(frozen=True, slots=True)
+class PreparationSettings(ConversationSettings):
+    """For PrepareTurn and ReportFailure."""
+
+    runtime_table: str
+
+
+@dataclass(frozen=True, slots=True)
+class AskSettings(ConversationSettings):
+    """For the Ask functions. `provider_base_url`: asked instead of the chain's, if not empty."""
+
+    runtime_table: str
+    secrets_path: str
+    history_messages: int
+    provider_base_url: str = ""
+    telegram_api_url: str = "https://api.telegram.org"
+
+
+@dataclass(frozen=True, slots=True)
+class DeliverySettings(ConversationSettings):
+    """For DeliverReply."""
+
+    state_machine_arn: str
+    secrets_path: str
+    telegram_api_url: str = "https://api.telegram.org"
+
+
+@dataclass(frozen=True, slots=True)
+class RecoverySettings:
+    """For Sweep and TurnStopped."""
+
+    conversations_table: str
+    state_machine_arn: str
+
+
+SETTINGS = (WebhookSettings, PreparationSettings, AskSettings, DeliverySettings, RecoverySettings)
+
+
+def from_environment[S](kind: type[S], environment: Mapping[str, str] | None = None) -> S:
+    """Read the settings of a function.
+
+    Args:
+        kind: one of the classes above.
+        environment: where to read them; by default the process's.
+
+    Raises:
+        SettingMissing: names the variable that is absent, or is not a whole number where one is wanted.
+    """
+    source = os.environ if environment is None else environment
+    values: dict[str, str | int] = {}
+    for field in fields(kind):  # type: ignore[arg-type]  # every kind is a dataclass
+        name = field.name.upper()
+        value = source.get(name)
+        if value is None:
+            if field.default is MISSING:
+                raise SettingMissing(f"the environment variable {name} is not set")
+            continue
+        try:
+            values[field.name] = int(value) if field.type in ("int", int) else value
+        except ValueError:
+            raise SettingMissing(f"the environment variable {name} is not a whole number") from None
+    return kind(**values)

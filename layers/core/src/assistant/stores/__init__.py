@@ -1,0 +1,1 @@
+"""Adapters to AWS: the two tables, the state machine's executions, the secrets."""

@@ -1,0 +1,65 @@
+"""The items of the two tables, as `docs/data-model.md` describes them; a contract test compares the two."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from assistant.turns.model import Chat, Exchange, InboxMessage, Turn
+
+DUE_INDEX = "due"
+DUE_CHAT = "chat"
+"""`due_kind` of a chat with work."""
+
+CHAT = "CHAT"
+INBOX = "INBOX#"
+UPDATE = "UPDATE#"
+TURN = "TURN#"
+HISTORY = "HISTORY#"
+LEDGER = "LEDGER"
+ALLOWED = "ALLOWED"
+STRANGER = "STRANGER#"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One kind of item. `attributes` are those beside the keys; a trailing `:` stands for a name that goes on."""
+
+    name: str
+    table: Literal["Conversations", "Runtime"]
+    attributes: frozenset[str]
+
+
+def _names(model: type, *without: str) -> frozenset[str]:
+    return frozenset(field.name for field in fields(model)) - set(without)
+
+
+ITEMS = (
+    Item("Chat", "Conversations", _names(Chat)),
+    Item("InboxMessage", "Conversations", _names(InboxMessage, "update_id")),  # the update's id is in the key
+    Item("UpdateMark", "Conversations", frozenset({"ttl"})),
+    Item("Turn", "Conversations", _names(Turn)),
+    Item("Exchange", "Conversations", _names(Exchange)),
+    Item(
+        "LedgerEntry",
+        "Runtime",
+        frozenset({"minute:", "day:", "month:", "blocked_until", "block_cause", "failures", "probe_until"}),
+    ),
+    Item("Allowed", "Runtime", frozenset({"note"})),
+    Item("StrangerMark", "Runtime", frozenset({"ttl"})),
+)
+
+
+def inbox_key(message: InboxMessage) -> str:
+    """Sort key of an inbox message: Telegram's own order."""
+    return f"{INBOX}{message.date:010d}#{message.message_id:010d}#{message.update_id}"
+
+
+def turn_key(number: int) -> str:
+    """Sort key of a turn."""
+    return f"{TURN}{number:010d}"
+
+
+def history_key(number: int) -> str:
+    """Sort key of a turn's exchange."""
+    return f"{HISTORY}{number:010d}"

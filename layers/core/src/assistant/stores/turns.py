@@ -1,0 +1,213 @@
+"""The life of a turn in the Conversations table. Every write is conditional on the claim's epoch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from assistant.stores import schema
+from assistant.stores.claims import released
+from assistant.stores.dynamodb import Plain, Refused, Table, Update, Value
+from assistant.turns import texts
+from assistant.turns.model import Answer, Chat, ChatClaim, Exchange, InboxMessage, Turn, TurnClaim, TurnStatus
+from assistant.turns.preparing import KEPT_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from assistant.turns.ports import Clock
+
+_MINE = "claim_epoch = :epoch AND attribute_exists(claimed_at)"
+_STATUS = {"#status": "status"}
+
+
+@dataclass(frozen=True, slots=True)
+class DynamoTurns:
+    """Turns and the conversation. `history_days`: how long an exchange is kept."""
+
+    table: Table
+    clock: Clock
+    history_days: int
+
+    def waiting(self, chat_id: str, *, limit: int) -> tuple[Chat, list[InboxMessage]]:
+        """The chat and its oldest inbox messages: one read, because their keys lie side by side."""
+        items = self.table.query(chat_id, schema.CHAT, f"{schema.INBOX}~", limit=limit + 1)
+        chat = next((msgspec.convert(item, Chat) for item in items if item["sk"] == schema.CHAT), Chat())
+        return chat, [_message(item) for item in items if item["sk"] != schema.CHAT][:limit]
+
+    def read(self, chat_id: str, number: int) -> Turn | None:
+        """A turn as it is now."""
+        item = self.table.get(chat_id, schema.turn_key(number))
+        return None if item is None else msgspec.convert(item, Turn)
+
+    def open(
+        self, claim: ChatClaim, turn: Turn, drained: Sequence[InboxMessage], *, before: Turn | None
+    ) -> bool:
+        """Write the turn, take its messages out of the inbox, and make it the chat's open turn."""
+        put = self.table.put(
+            claim.chat_id, schema.turn_key(turn.number), asdict(turn), "attribute_not_exists(pk)"
+        )
+        if before is not None:
+            put["Put"] |= {
+                "ConditionExpression": "#status = :status AND epoch = :epoch AND attribute_exists(pk)",
+                "ExpressionAttributeNames": _STATUS,
+                "ExpressionAttributeValues": {
+                    ":status": {"S": before.status},
+                    ":epoch": {"N": str(before.epoch)},
+                },
+            }
+        chat: dict[str, Value | None] = {"open_turn": turn.number}
+        if before is None:
+            chat["turn_counter"] = turn.number
+        elif before.status == TurnStatus.FAILED:
+            chat["failed_turn"] = None
+        expected_open = None if before is None or before.status == TurnStatus.FAILED else before.number
+        refused = self.table.transact(
+            put,
+            self.table.change(claim.chat_id, schema.CHAT, _taken(claim, chat, len(drained), expected_open)),
+            *(
+                self.table.delete(claim.chat_id, schema.inbox_key(message), "attribute_exists(pk)")
+                for message in drained
+            ),
+        )
+        return refused is None
+
+    def history(self, turn: TurnClaim, *, after: int, since: int, limit: int) -> list[Exchange]:
+        """The newest exchanges that are neither forgotten nor too old, oldest first."""
+        if limit <= 0:
+            return []
+        first, last = schema.history_key(after + 1), schema.history_key(turn.number)
+        items = self.table.query(turn.chat.chat_id, first, last, limit=limit, newest_first=True)
+        found = [msgspec.convert(item, Exchange) for item in items]
+        return [exchange for exchange in reversed(found) if exchange.created_at >= since]
+
+    def answer(self, turn: TurnClaim, answer: Answer, *, user: str, provider: str) -> bool:
+        """OPEN → ANSWERED with the exchange, or nothing at all."""
+        now = int(self.clock.now())
+        text = texts.capped(answer.text)
+        exchange = Exchange(user, text, provider, now, now + self.history_days * 86400)
+        answered: dict[str, Value | None] = {
+            "status": TurnStatus.ANSWERED,
+            "reply": text,
+            "provider": provider,
+            "model": answer.model,
+            "input_tokens": answer.input_tokens,
+            "output_tokens": answer.output_tokens,
+            "sent": 0,
+        }
+        refused = self.table.transact(
+            self.table.change(turn.chat.chat_id, schema.turn_key(turn.number), _while_open(turn, answered)),
+            self.table.put(turn.chat.chat_id, schema.history_key(turn.number), asdict(exchange)),
+        )
+        return refused is None
+
+    def settle(self, turn: TurnClaim, settled: Turn) -> bool:
+        """OPEN → PARKED or FAILED."""
+        names = ("status", "reply", "sent", "parks", "parked_at", "retry_at")
+        values = asdict(settled)
+        update = _while_open(turn, {name: values[name] for name in names})
+        return not isinstance(
+            self.table.update(turn.chat.chat_id, schema.turn_key(turn.number), update), Refused
+        )
+
+    def mark_sending(self, turn: TurnClaim, *, part: int, after: int | None, uncertain: bool) -> bool:
+        """Note that `part` is about to be sent and that everything before it is dealt with."""
+        put: dict[str, Value | None] = {"sending": part, "sent": part}
+        if uncertain:
+            put["ambiguous"] = True
+        if after is None:
+            return self._mark(turn, put, "attribute_not_exists(sending)", {})
+        return self._mark(turn, put, "sending = :after", {"after": after})
+
+    def unmark_sending(self, turn: TurnClaim, *, part: int, deliver_after: int | None) -> bool:
+        """Note that `part` was certainly not sent."""
+        changes: dict[str, Value | None] = {"sending": None, "deliver_after": deliver_after}
+        return self._mark(turn, changes, "sending = :part", {"part": part})
+
+    def mark_noticed(self, turn: TurnClaim) -> bool:
+        """Note that the user is being told that a part may be missing."""
+        return self._mark(turn, {"noticed": True}, "attribute_not_exists(noticed)", {})
+
+    def finish(self, turn: TurnClaim, finished: Turn, *, hand_over: bool) -> bool:
+        """End the work on a turn and release or hand over the chat, in one transaction."""
+        parked = finished.status == TurnStatus.PARKED
+        ended: dict[str, Value | None] = {
+            "status": finished.status,
+            "sent": finished.sent,
+            "sending": None,
+            "ambiguous": finished.ambiguous,
+            "ttl": int(self.clock.now()) + KEPT_SECONDS,
+        }
+        if parked:
+            ended["reply"] = None  # what is parked has nothing to deliver
+        refused = self.table.transact(
+            self.table.change(
+                turn.chat.chat_id,
+                schema.turn_key(turn.number),
+                Update(put=ended, condition="epoch = :epoch", values={"epoch": turn.chat.epoch}),
+            ),
+            self.table.change(
+                turn.chat.chat_id, schema.CHAT, self._after(turn, finished, hand_over=hand_over)
+            ),
+        )
+        return refused is None
+
+    def _after(self, turn: TurnClaim, finished: Turn, *, hand_over: bool) -> Update:
+        """The chat after a turn."""
+        chat: dict[str, Value | None] = {}
+        if finished.status != TurnStatus.PARKED:
+            chat["open_turn"] = None
+        if finished.status == TurnStatus.FAILED:
+            chat["failed_turn"] = turn.number
+        elif finished.status == TurnStatus.DELIVERED and finished.provider is not None:
+            chat["last_turn"] = turn.number
+        if hand_over:
+            chat |= {"claimed_at": int(self.clock.now()), "recoveries": None}
+            also = ["claim_epoch = claim_epoch + :one"]
+            return Update(put=chat, also=also, condition=_MINE, values={"epoch": turn.chat.epoch, "one": 1})
+        chat |= released(finished.retry_at if finished.status == TurnStatus.PARKED else None)
+        condition = f"{_MINE} AND inbox_counter = drained_counter"
+        return Update(put=chat, condition=condition, values={"epoch": turn.chat.epoch})
+
+    def _mark(
+        self, turn: TurnClaim, put: Mapping[str, Value | None], condition: str, values: Mapping[str, Value]
+    ) -> bool:
+        update = Update(
+            put=put, condition=f"epoch = :epoch AND {condition}", values={"epoch": turn.chat.epoch, **values}
+        )
+        return not isinstance(
+            self.table.update(turn.chat.chat_id, schema.turn_key(turn.number), update), Refused
+        )
+
+
+def _message(item: Plain) -> InboxMessage:
+    update_id = int(str(item["sk"]).rsplit("#", 1)[1])
+    return msgspec.convert({**item, "update_id": update_id}, InboxMessage)
+
+
+def _taken(
+    claim: ChatClaim, put: Mapping[str, Value | None], drained: int, expected_open: int | None
+) -> Update:
+    """The chat once a turn is open: `drained` messages fewer wait; `expected_open` is the open turn before."""
+    values: dict[str, Value] = {"epoch": claim.epoch}
+    also: list[str] = []
+    if drained:
+        also = ["drained_counter = drained_counter + :drained"]
+        values["drained"] = drained
+    if expected_open is None:
+        return Update(
+            put=put, also=also, condition=f"{_MINE} AND attribute_not_exists(open_turn)", values=values
+        )
+    values["open"] = expected_open
+    return Update(put=put, also=also, condition=f"{_MINE} AND open_turn = :open", values=values)
+
+
+def _while_open(turn: TurnClaim, put: Mapping[str, Value | None]) -> Update:
+    return Update(
+        put=put,
+        condition="#status = :open AND epoch = :epoch",
+        names=_STATUS,
+        values={"open": TurnStatus.OPEN, "epoch": turn.chat.epoch},
+    )

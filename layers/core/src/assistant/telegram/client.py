@@ -1,0 +1,125 @@
+"""The Bot API over httpx: what the states need of it."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import msgspec
+
+from assistant.errors import (
+    AssistantError,
+    DeliveryDelayed,
+    DeliveryFailed,
+    DeliveryRefused,
+    DeliveryUncertain,
+)
+from assistant.telegram import parts
+
+TIMEOUT = httpx.Timeout(10, connect=4)
+FIRST_TYPING_SECONDS = 3.5
+TYPING_SECONDS = 4
+"""An action is shown for 5 seconds (Bot API, "sendChatAction"); the webhook's response has just shown one."""
+
+
+class _Parameters(msgspec.Struct):
+    retry_after: float | None = None
+
+
+class _Result(msgspec.Struct):
+    ok: bool = False
+    error_code: int = 0
+    description: str = ""
+    parameters: _Parameters = msgspec.field(default_factory=_Parameters)
+
+
+_RESULT = msgspec.json.Decoder(_Result)
+
+
+@dataclass(frozen=True, slots=True)
+class TelegramMessenger:
+    """Sends messages as the bot.
+
+    Attributes:
+        http: the client to use.
+        url: of the Bot API server, without the token.
+        token: gives the bot's token when it is needed; it is part of every address, so addresses are never logged.
+    """
+
+    http: httpx.Client
+    url: str
+    token: Callable[[], str]
+
+    def parts(self, text: str) -> list[str]:
+        """Cut a text into messages of at most 4096 UTF-16 units."""
+        return parts.split(text)
+
+    def send(self, chat_id: str, text: str, *, thread_id: int | None, reply_to: int | None) -> None:
+        """Send one message.
+
+        Raises:
+            DeliveryDelayed: 429.
+            DeliveryFailed: it certainly was not sent; it may be tried again.
+            DeliveryUncertain: it may have been sent.
+            DeliveryRefused: it can't be sent to this chat.
+        """
+        call: dict[str, Any] = {"chat_id": int(chat_id), "text": text}
+        if thread_id is not None:
+            call["message_thread_id"] = thread_id
+        if reply_to is not None:
+            call["reply_parameters"] = {"message_id": reply_to, "allow_sending_without_reply": True}
+        self._call("sendMessage", call)
+
+    @contextlib.contextmanager
+    def typing(self, chat_id: str, thread_id: int | None) -> Iterator[None]:
+        """Show "typing" until the block ends. Failing to show it is no failure."""
+        over = threading.Event()
+        call: dict[str, Any] = {"chat_id": int(chat_id), "action": "typing"}
+        if thread_id is not None:
+            call["message_thread_id"] = thread_id
+
+        def refresh() -> None:
+            pause = FIRST_TYPING_SECONDS
+            while not over.wait(pause):
+                with contextlib.suppress(AssistantError):
+                    self._call("sendChatAction", call)
+                pause = TYPING_SECONDS
+
+        thread = threading.Thread(target=refresh, name="typing", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join(timeout=1)  # an answer does not wait for a slow Telegram
+
+    def _call(self, method: str, call: dict[str, Any]) -> None:
+        try:
+            response = self.http.post(f"{self.url}/bot{self.token()}/{method}", json=call, timeout=TIMEOUT)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol):
+            raise DeliveryFailed("Telegram could not be reached") from None
+        except httpx.HTTPError:
+            raise DeliveryUncertain("Telegram did not answer") from None
+        _check(response)
+
+
+def _check(response: httpx.Response) -> None:
+    """Translate an answer that is not a success. The texts of Telegram's errors hold nothing of the message."""
+    try:
+        result = _RESULT.decode(response.content)
+    except msgspec.DecodeError:
+        result = _Result()
+    status = response.status_code
+    if status == httpx.codes.OK and result.ok:
+        return
+    if status == httpx.codes.TOO_MANY_REQUESTS:
+        raise DeliveryDelayed(result.parameters.retry_after or 1)
+    if status == httpx.codes.UNAUTHORIZED or status == httpx.codes.NOT_FOUND:
+        raise DeliveryFailed(f"Telegram refuses the bot's token (HTTP {status})")
+    if httpx.codes.is_client_error(status):
+        raise DeliveryRefused(f"Telegram refuses the message: {result.description} (HTTP {status})")
+    raise DeliveryUncertain(f"Telegram answered HTTP {status}")

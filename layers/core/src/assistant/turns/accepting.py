@@ -1,0 +1,125 @@
+"""A message comes in: who may speak, what is done at once, what is stored for a turn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from assistant.turns import texts
+from assistant.turns.model import InboxMessage
+
+if TYPE_CHECKING:
+    from assistant.turns.ports import Access, Inbox
+    from assistant.turns.waking import Waking
+
+
+class Stored(Enum):
+    """What became of a message that was to be stored."""
+
+    NOW = auto()
+    BEFORE = auto()
+    TOO_MANY = auto()
+    TOO_MANY_SAY_SO = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A message as the rules see it.
+
+    Attributes:
+        chat_id: the chat, as text.
+        sender_id: the user who wrote it, as text.
+        group: whether the chat is a group.
+        addressed: in a group, whether the bot was mentioned or answered; true elsewhere.
+        command: a slash command without the slash and the bot's name, lower case.
+        text: what was written, without a mention of the bot; None for kinds that are not text.
+        kind: Telegram's name of the kind (`text`, `voice`, …), for logs and refusals.
+    """
+
+    update_id: int
+    message_id: int
+    date: int
+    chat_id: str
+    sender_id: str
+    group: bool
+    addressed: bool
+    command: str | None
+    text: str | None
+    kind: str
+    thread_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Answer this text at once, in the response to the webhook."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Typing:
+    """Show that an answer is being written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Answer nothing."""
+
+
+type Response = Say | Typing | Silence
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """Accepts messages. `messages_per_minute` is the limit of one chat."""
+
+    access: Access
+    inbox: Inbox
+    waking: Waking
+    messages_per_minute: int
+
+    def __call__(self, incoming: Incoming) -> Response:
+        """Store or carry out a message; when it returns, the message is safe or refused for good.
+
+        A repeat of a stored message wakes the chat again: that heals a webhook that died in between.
+        """
+        if not incoming.addressed:
+            return Silence()
+        who = [incoming.sender_id, incoming.chat_id] if incoming.group else [incoming.sender_id]
+        if not self.access.allowed(who):
+            return self._refuse(incoming)
+        if incoming.command in texts.QUEUED_COMMANDS or incoming.command is None and incoming.text:
+            return self._store(incoming)
+        return self._answer_at_once(incoming)
+
+    def _refuse(self, incoming: Incoming) -> Response:
+        if not self.access.greet_stranger(incoming.sender_id):
+            return Silence()
+        return Say(texts.not_allowed(incoming.sender_id, incoming.chat_id if incoming.group else None))
+
+    def _store(self, incoming: Incoming) -> Response:
+        message = InboxMessage(
+            kind=texts.QUEUED_COMMANDS.get(incoming.command or "", "text"),
+            text=incoming.text or "",
+            message_id=incoming.message_id,
+            date=incoming.date,
+            update_id=incoming.update_id,
+            thread_id=incoming.thread_id,
+            group=incoming.group,
+        )
+        match self.inbox.store(incoming.chat_id, message, limit=self.messages_per_minute):
+            case Stored.TOO_MANY:
+                return Silence()
+            case Stored.TOO_MANY_SAY_SO:
+                return Say(texts.too_many(self.messages_per_minute))
+            case _:
+                self.waking.wake(incoming.chat_id)
+                return Typing()
+
+    def _answer_at_once(self, incoming: Incoming) -> Response:
+        if incoming.command == "new":
+            first = self.inbox.forget_history(incoming.chat_id, incoming.update_id)
+        else:
+            first = self.inbox.mark(incoming.chat_id, incoming.update_id)
+        return Say(texts.at_once(incoming.command, incoming.kind)) if first else Silence()

@@ -1,0 +1,123 @@
+"""DeliverReply: the reply reaches the chat, each part at most once, and the chat is released.
+
+sendMessage has no idempotency key: a part whose sending a crash or a silent network left in doubt is never sent
+again. The user is told, and /again sends the whole reply once more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from assistant.errors import (
+    DeliveryDelayed,
+    DeliveryFailed,
+    DeliveryRefused,
+    DeliveryUncertain,
+    StoreContended,
+)
+from assistant.turns import texts
+from assistant.turns.model import ChatClaim, Turn, TurnClaim, TurnStatus
+
+if TYPE_CHECKING:
+    from assistant.turns.ports import Claims, Clock, Executions, Messenger, Turns
+
+LONGEST_WAIT_SECONDS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What DeliverReply did: `next` is `done` or, when messages wait and the next execution took over, `more`."""
+
+    next: str
+    status: str
+    ambiguous: bool = False
+
+    def as_state(self) -> dict[str, str]:
+        """The state's output."""
+        return {"next": self.next}
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Delivers replies."""
+
+    claims: Claims
+    turns: Turns
+    executions: Executions
+    messenger: Messenger
+    clock: Clock
+
+    def __call__(self, claim: TurnClaim) -> Delivered:
+        """Send what has not been sent, then finish the turn.
+
+        Raises:
+            DeliveryDelayed: Telegram asks to wait; the turn knows until when.
+            DeliveryFailed: Telegram was not reached; nothing is in doubt.
+        """
+        turn = self.turns.read(claim.chat.chat_id, claim.number)
+        if turn is None or turn.epoch != claim.chat.epoch:
+            return self._handed_over(claim, "gone")
+        if turn.status == TurnStatus.OPEN:
+            raise StoreContended("the turn has nothing to deliver yet")
+        if turn.reply is not None:
+            turn = self._send(claim, turn, self.messenger.parts(turn.reply))
+        return self._finish(claim, turn)
+
+    def _send(self, claim: TurnClaim, turn: Turn, parts: list[str]) -> Turn:
+        before = turn.sending  # left over by a crash in the middle of sending
+        uncertain = before is not None
+        ambiguous = bool(turn.ambiguous) or uncertain
+        for part in range(turn.sent if before is None else before + 1, len(parts)):
+            if not self.turns.mark_sending(claim, part=part, after=before, uncertain=uncertain):
+                raise StoreContended("another delivery is at work")
+            before, uncertain = part, False
+            try:
+                self._send_part(claim, turn, parts[part], part)
+            except DeliveryUncertain:
+                uncertain = ambiguous = True
+            except DeliveryRefused:
+                return replace(turn, status=TurnStatus.FAILED, sent=len(parts))
+        if ambiguous and not turn.noticed and self.turns.mark_noticed(claim):
+            self._notice(claim, turn)
+        return replace(turn, sent=len(parts), ambiguous=ambiguous or None)
+
+    def _send_part(self, claim: TurnClaim, turn: Turn, text: str, part: int) -> None:
+        reply_to = turn.message_id if part == 0 and turn.group else None
+        try:
+            self.messenger.send(claim.chat.chat_id, text, thread_id=turn.thread_id, reply_to=reply_to)
+        except DeliveryDelayed as error:
+            wait = min(error.seconds, LONGEST_WAIT_SECONDS)
+            self.turns.unmark_sending(claim, part=part, deliver_after=int(self.clock.now() + wait) + 1)
+            raise
+        except DeliveryFailed:
+            self.turns.unmark_sending(claim, part=part, deliver_after=None)
+            raise
+
+    def _notice(self, claim: TurnClaim, turn: Turn) -> None:
+        """Tell the user that a part may be missing: once, and not worth failing over."""
+        try:
+            self.messenger.send(
+                claim.chat.chat_id, texts.MAY_BE_MISSING, thread_id=turn.thread_id, reply_to=None
+            )
+        except (DeliveryDelayed, DeliveryFailed, DeliveryUncertain, DeliveryRefused):
+            return
+
+    def _finish(self, claim: TurnClaim, turn: Turn) -> Delivered:
+        finished = turn
+        if turn.status == TurnStatus.ANSWERED:
+            finished = replace(turn, status=TurnStatus.DELIVERED)
+        ambiguous = bool(finished.ambiguous)
+        if self.turns.finish(claim, finished, hand_over=False):
+            return Delivered("done", finished.status, ambiguous)
+        if self.turns.finish(claim, finished, hand_over=True):
+            self.executions.start(ChatClaim(claim.chat.chat_id, claim.chat.epoch + 1))
+            return Delivered("more", finished.status, ambiguous)
+        return self._handed_over(claim, finished.status)
+
+    def _handed_over(self, claim: TurnClaim, status: str) -> Delivered:
+        """The chat is no longer ours: perhaps an earlier try handed it over and died before it started the next."""
+        holder = self.claims.holder(claim.chat.chat_id)
+        if holder is not None and holder != claim.chat:
+            self.executions.start(holder)
+        return Delivered("done", status)

@@ -1,0 +1,229 @@
+"""PrepareTurn: what the chat's next turn is, and where it enters the state machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from assistant.errors import StoreContended, TurnInvalid
+from assistant.turns import texts
+from assistant.turns.ledger import NOT_CONFIGURED, Entry, available_at
+from assistant.turns.model import Chat, ChatClaim, InboxMessage, Turn, TurnStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from assistant.turns.chain import Chain
+    from assistant.turns.ports import Claims, Clock, Ledger, Turns
+
+COALESCED_MESSAGES = 20
+TURN_SECONDS = 240
+"""A turn's deadline: no provider is asked later than this after the turn was prepared."""
+
+ATTEMPTS = 3
+KEPT_SECONDS = 7 * 86400
+
+IDLE, DELIVER, WAIT, FAIL = "idle", "deliver", "wait", "fail"
+"""Routes beside the providers' ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where RouteTurn goes: `route` is a provider's id, `deliver`, `wait`, `fail` or `idle`."""
+
+    claim: ChatClaim
+    route: str
+    turn: int | None = None
+    seconds: int = 0
+
+    def as_state(self) -> dict[str, Any]:
+        """The state's output: ids only."""
+        return {
+            "chat_id": self.claim.chat_id,
+            "epoch": self.claim.epoch,
+            "turn": self.turn,
+            "route": self.route,
+            "seconds": self.seconds,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """Prepares turns. An open turn always goes first: that resumes it after a crash."""
+
+    claims: Claims
+    turns: Turns
+    ledger: Ledger
+    chain: Chain
+    clock: Clock
+
+    def __call__(self, claim: ChatClaim) -> Route:
+        """Prepare the chat's next turn. Called again for the same claim, it comes to the same turn."""
+        chat, inbox = self.turns.waiting(claim.chat_id, limit=COALESCED_MESSAGES)
+        if chat.claim_epoch != claim.epoch or chat.claimed_at is None:
+            return Route(claim, IDLE)
+        if chat.open_turn is None:
+            return self._begin(claim, chat, inbox)
+        turn = self.turns.read(claim.chat_id, chat.open_turn)
+        if turn is None:
+            raise TurnInvalid("the chat's open turn does not exist")
+        if turn.status == TurnStatus.PARKED and turn.reply is None:
+            return self._reopen(claim, turn, inbox)
+        return self._resume(claim, turn)
+
+    def _begin(self, claim: ChatClaim, chat: Chat, inbox: list[InboxMessage]) -> Route:
+        if not inbox:
+            # A message whose transaction is not yet wholly visible is found by the sweep.
+            soon = int(self.clock.now()) + 60 if chat.waiting else None
+            if self.claims.release(claim, due_at=soon) or chat.waiting:
+                return Route(claim, IDLE)
+            return self(claim)
+        match inbox[0].kind:
+            case "text":
+                taken = _adjacent_texts(inbox)
+                return self._ask(claim, self._new_turn(claim, chat, taken), taken, before=None)
+            case "retry":
+                return self._retry(claim, chat, inbox[0])
+            case "again":
+                return self._repeat(claim, chat, inbox[0])
+
+    def _retry(self, claim: ChatClaim, chat: Chat, command: InboxMessage) -> Route:
+        failed = self.turns.read(claim.chat_id, chat.failed_turn) if chat.failed_turn is not None else None
+        if failed is None:
+            return self._say(claim, chat, command, texts.NOTHING_TO_RETRY)
+        again = self._opened(claim, replace(failed, attempts=0, parks=0, parked_at=None))
+        return self._ask(claim, again, [command], before=failed, keys_may_be_new=True)
+
+    def _repeat(self, claim: ChatClaim, chat: Chat, command: InboxMessage) -> Route:
+        last = self.turns.read(claim.chat_id, chat.last_turn) if chat.last_turn is not None else None
+        return self._say(claim, chat, command, (last and last.reply) or texts.NOTHING_TO_REPEAT)
+
+    def _say(self, claim: ChatClaim, chat: Chat, command: InboxMessage, reply: str) -> Route:
+        said = replace(self._new_turn(claim, chat, [command]), status=TurnStatus.ANSWERED, reply=reply)
+        self._open(claim, said, [command], before=None)
+        return Route(claim, DELIVER, said.number)
+
+    def _reopen(self, claim: ChatClaim, turn: Turn, inbox: Sequence[InboxMessage]) -> Route:
+        """A parked turn: take what was written since into it, and ask if it may be asked."""
+        now = self.clock.now()
+        told_to = bool(inbox) and inbox[0].kind == "retry"
+        taken = (
+            list(inbox[:1])
+            if told_to
+            else _adjacent_texts(inbox)[: max(0, COALESCED_MESSAGES - turn.messages)]
+        )
+        texts_taken = [message for message in taken if message.kind == "text"]
+        absorbed = replace(
+            turn,
+            epoch=claim.epoch,
+            text="\n\n".join([turn.text, *(message.text for message in texts_taken)]),
+            messages=turn.messages + len(texts_taken),
+            message_id=taken[-1].message_id if taken else turn.message_id,
+        )
+        if told_to or (turn.retry_at or 0) <= now or self._entry() is not None:
+            opened = self._opened(claim, replace(absorbed, attempts=0))
+            return self._ask(claim, opened, taken, before=turn, keys_may_be_new=told_to)
+        self._open(claim, absorbed, taken, before=turn)
+        due_at = turn.retry_at or int(now)
+        if self.claims.release(claim, due_at=due_at):
+            return Route(claim, IDLE)
+        if taken:
+            return self(claim)
+        # What can't be taken (/again, a 21st message) waits for the parked turn: the retry's time is its time.
+        self.claims.drop(claim, due_at=due_at, recoveries=0)
+        return Route(claim, IDLE)
+
+    def _resume(self, claim: ChatClaim, turn: Turn) -> Route:
+        now = self.clock.now()
+        if turn.status != TurnStatus.OPEN:
+            if turn.epoch != claim.epoch:
+                self._open(claim, replace(turn, epoch=claim.epoch), [], before=turn)
+            wait = (turn.deliver_after or 0) - int(now)
+            return (
+                Route(claim, WAIT, turn.number, seconds=wait)
+                if wait > 0
+                else Route(claim, DELIVER, turn.number)
+            )
+        if turn.epoch == claim.epoch:
+            return Route(claim, self._entry() or FAIL, turn.number)
+        if turn.attempts >= ATTEMPTS:
+            self._open(claim, replace(turn, epoch=claim.epoch), [], before=turn)
+            return Route(claim, FAIL, turn.number)
+        return self._ask(claim, self._opened(claim, turn), [], before=turn)
+
+    def _ask(
+        self,
+        claim: ChatClaim,
+        turn: Turn,
+        taken: Sequence[InboxMessage],
+        *,
+        before: Turn | None,
+        keys_may_be_new: bool = False,
+    ) -> Route:
+        self._open(claim, turn, taken, before=before)
+        return Route(claim, self._entry(keys_may_be_new=keys_may_be_new) or FAIL, turn.number)
+
+    def _open(
+        self, claim: ChatClaim, turn: Turn, taken: Sequence[InboxMessage], *, before: Turn | None
+    ) -> None:
+        if not self.turns.open(claim, turn, taken, before=before):
+            raise StoreContended("the chat changed while its turn was prepared")
+
+    def _entry(self, *, keys_may_be_new: bool = False) -> str | None:
+        """The first provider that may be asked now: one read of the ledger."""
+        now = self.clock.now()
+        entries = self.ledger.entries()
+        for provider in self.chain.providers:
+            entry = entries.get(provider.id, Entry())
+            if keys_may_be_new and entry.block_cause == NOT_CONFIGURED:
+                return provider.id
+            if available_at(provider, entry, now) <= now:
+                return provider.id
+        return None
+
+    def _new_turn(self, claim: ChatClaim, chat: Chat, taken: Sequence[InboxMessage]) -> Turn:
+        now = int(self.clock.now())
+        last = taken[-1]
+        return Turn(
+            number=chat.turn_counter + 1,
+            status=TurnStatus.OPEN,
+            epoch=claim.epoch,
+            text="\n\n".join(message.text for message in taken),
+            messages=len(taken),
+            message_id=last.message_id,
+            thread_id=last.thread_id,
+            group=last.group,
+            history_after=chat.history_after or 0,
+            created_at=now,
+            deadline=now + TURN_SECONDS,
+            ttl=now + KEPT_SECONDS,
+        )
+
+    def _opened(self, claim: ChatClaim, turn: Turn) -> Turn:
+        """The turn, open again for this claim, with a new deadline and nothing to deliver."""
+        now = int(self.clock.now())
+        return replace(
+            turn,
+            status=TurnStatus.OPEN,
+            epoch=claim.epoch,
+            attempts=turn.attempts + 1,
+            deadline=now + TURN_SECONDS,
+            ttl=now + KEPT_SECONDS,
+            retry_at=None,
+            reply=None,
+            sent=0,
+            sending=None,
+            ambiguous=None,
+            noticed=None,
+            deliver_after=None,
+        )
+
+
+def _adjacent_texts(inbox: Sequence[InboxMessage]) -> list[InboxMessage]:
+    """The plain messages up to the first command, in the forum topic of the first."""
+    taken: list[InboxMessage] = []
+    for message in inbox:
+        if message.kind != "text" or message.thread_id != inbox[0].thread_id:
+            break
+        taken.append(message)
+    return taken

@@ -1,0 +1,78 @@
+"""Who works on a chat: claiming it, starting its execution, and healing both.
+
+An execution's name is its chat and the claim's epoch, so starting it again is harmless: whoever finds a claim may
+start its execution, and a crash between claim and start heals with the next message, a repeat or the sweep.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from assistant.turns.ports import Claims, Clock, Executions
+
+SWEEP_SECONDS = 300
+"""How often the sweep runs; what is being worked on is looked at no more often."""
+
+QUICK_RECOVERIES = 2
+"""Executions in a row that may be replaced at once; later ones wait, so that no fault can loop at the owner's cost."""
+
+LONGEST_PAUSE_SECONDS = 6 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Waking:
+    """Claims and starts."""
+
+    claims: Claims
+    executions: Executions
+
+    def wake(self, chat_id: str) -> None:
+        """Make sure that an execution works on the chat."""
+        claim = self.claims.claim(chat_id) or self.claims.holder(chat_id)
+        if claim is not None:
+            self.executions.start(claim)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """Puts a chat right whose execution may have ended without releasing it, or was never started."""
+
+    claims: Claims
+    executions: Executions
+    clock: Clock
+
+    def __call__(self, chat_id: str) -> str:
+        """Put one chat right.
+
+        Returns:
+            What was done, for the log: `working`, `started`, `restarted`, `paused`, `quiet`, `changed`.
+        """
+        chat = self.claims.read(chat_id)
+        if chat.claimed_at is None:
+            return self._wake(chat_id) if chat.due_at is not None else "quiet"
+        holder = self.claims.holder(chat_id)
+        if holder is None:
+            return "changed"
+        match self.executions.running(holder):
+            case None:
+                self.executions.start(holder)
+                return "started"
+            case True:
+                self.claims.postpone(holder, due_at=int(self.clock.now()) + SWEEP_SECONDS)
+                return "working"
+        recoveries = (chat.recoveries or 0) + 1
+        if recoveries > QUICK_RECOVERIES:
+            pause = min(SWEEP_SECONDS * 2 ** (recoveries - QUICK_RECOVERIES - 1), LONGEST_PAUSE_SECONDS)
+            self.claims.drop(holder, due_at=int(self.clock.now()) + pause, recoveries=recoveries)
+            return "paused"
+        stolen = self.claims.steal(holder, recoveries=recoveries)
+        if stolen is None:
+            return "changed"
+        self.executions.start(stolen)
+        return "restarted"
+
+    def _wake(self, chat_id: str) -> str:
+        Waking(self.claims, self.executions).wake(chat_id)
+        return "started"

@@ -1,0 +1,250 @@
+"""The composition root: the only module that names concrete adapters.
+
+Adapters are imported where they are put together, not at the top: what the webhook imports, a user waits for, and it
+needs no HTTP client (80 ms).
+"""
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+
+from assistant import settings
+from assistant.observability import LogJournal, logger
+from assistant.stores.claims import DynamoClaims
+from assistant.stores.dynamodb import Table
+from assistant.stores.executions import StepFunctionsExecutions
+from assistant.turns.chain import load_chain
+from assistant.turns.waking import Recovery, Waking
+
+if TYPE_CHECKING:
+    import httpx
+
+    from assistant.providers.protocol import WireProtocol
+    from assistant.providers.vendors import Vendor
+    from assistant.stores.ledger import DynamoLedger
+    from assistant.stores.secrets import SsmSecrets
+    from assistant.stores.turns import DynamoTurns
+    from assistant.telegram.client import TelegramMessenger
+    from assistant.turns.accepting import Acceptance
+    from assistant.turns.asking import Asking
+    from assistant.turns.chain import Provider
+    from assistant.turns.delivering import Delivery
+    from assistant.turns.failing import FailureReport
+    from assistant.turns.ports import Clock
+    from assistant.turns.preparing import Preparation
+
+_AWS = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3})
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> float:
+        """Epoch seconds, UTC."""
+        return time.time()
+
+
+_clock: Clock = SystemClock()
+
+
+def install_clock(clock: Clock) -> None:
+    """Use another clock from now on. Called by a runtime before the first event, and by nobody in AWS."""
+    global _clock  # noqa: PLW0603 (one clock a process is what a clock is)
+    _clock = clock
+
+
+def entry_point[**P](
+    handle: Callable[..., Any], *builders: Callable[[], Any]
+) -> Callable[[str], Callable[[Any, Any], Any]]:
+    """The `__getattr__` of a function's module: makes `handler` when Lambda's runtime looks it up.
+
+    The runtime does so in the init phase, so what `builders` put together is ready before the first event, with the
+    CPU that AWS lends to the init phase; and importing the module reads nothing and connects to nothing.
+
+    Args:
+        handle: called with the event and what the builders made.
+        builders: make what the handler needs.
+    """
+
+    @cache
+    def handler() -> Callable[[Any, Any], Any]:
+        parts = [build() for build in builders]
+
+        def handler(event: Any, _context: Any) -> Any:
+            return handle(event, *parts)
+
+        return logger.inject_lambda_context(handler, clear_state=True)
+
+    def lookup(name: str) -> Callable[[Any, Any], Any]:
+        if name != "handler":
+            raise AttributeError(name)
+        return handler()
+
+    return lookup
+
+
+def acceptance() -> Acceptance:
+    """What the webhook does with a message."""
+    from assistant.stores.access import DynamoAccess
+    from assistant.stores.inbox import DynamoInbox
+    from assistant.turns.accepting import Acceptance
+
+    needs = settings.from_environment(settings.WebhookSettings)
+    conversations = _table(needs.conversations_table)
+    waking = Waking(DynamoClaims(conversations, _clock), _executions(needs.state_machine_arn))
+    access = DynamoAccess(_table(needs.runtime_table), _clock)
+    return Acceptance(access, DynamoInbox(conversations, _clock), waking, needs.messages_per_minute)
+
+
+def webhook_secret() -> Callable[[], str]:
+    """Gives the secret that Telegram sends along."""
+    secrets = _secrets(settings.from_environment(settings.WebhookSettings).secrets_path)
+    return lambda: secrets.read("telegram-webhook-secret")
+
+
+def bot_username() -> str:
+    """The bot's name without `@`."""
+    return settings.from_environment(settings.WebhookSettings).bot_username
+
+
+def preparation() -> Preparation:
+    """What PrepareTurn does."""
+    from assistant.turns.preparing import Preparation
+
+    needs = settings.from_environment(settings.PreparationSettings)
+    claims = DynamoClaims(_table(needs.conversations_table), _clock)
+    return Preparation(claims, _turns(needs), _ledger(needs.runtime_table), load_chain(), _clock)
+
+
+def asking(provider_id: str) -> Callable[[], Asking]:
+    """What the Ask function of a provider does."""
+
+    def build() -> Asking:
+        from assistant.providers.client import ProviderClient
+        from assistant.turns.asking import Asking
+
+        needs = settings.from_environment(settings.AskSettings)
+        chain, http = load_chain(), _http()
+        provider = chain.provider(provider_id)
+        secrets = _secrets(needs.secrets_path)
+        vendor = _vendor(provider, http, needs.provider_base_url.rstrip("/"))
+        return Asking(
+            provider=provider,
+            first=provider == chain.providers[0],
+            timeouts=chain.timeouts,
+            model=ProviderClient(provider, _protocol(provider), vendor, http, chain.timeouts, _clock),
+            turns=_turns(needs),
+            ledger=_ledger(needs.runtime_table),
+            secrets=secrets,
+            messenger=_messenger(http, needs.telegram_api_url, secrets),
+            journal=LogJournal(),
+            clock=_clock,
+            history_messages=needs.history_messages,
+            history_days=needs.history_days,
+        )
+
+    return build
+
+
+def delivery() -> Delivery:
+    """What DeliverReply does."""
+    from assistant.turns.delivering import Delivery
+
+    needs = settings.from_environment(settings.DeliverySettings)
+    messenger = _messenger(_http(), needs.telegram_api_url, _secrets(needs.secrets_path))
+    claims = DynamoClaims(_table(needs.conversations_table), _clock)
+    return Delivery(claims, _turns(needs), _executions(needs.state_machine_arn), messenger, _clock)
+
+
+def failure_report() -> FailureReport:
+    """What ReportFailure does."""
+    from assistant.turns.failing import FailureReport
+
+    needs = settings.from_environment(settings.PreparationSettings)
+    return FailureReport(_turns(needs), _ledger(needs.runtime_table), load_chain(), _clock)
+
+
+def due_chats() -> DynamoClaims:
+    """Where the sweep finds chats that are due."""
+    return DynamoClaims(
+        _table(settings.from_environment(settings.RecoverySettings).conversations_table), _clock
+    )
+
+
+def recovery() -> Recovery:
+    """What Sweep and TurnStopped do with one chat."""
+    needs = settings.from_environment(settings.RecoverySettings)
+    claims = DynamoClaims(_table(needs.conversations_table), _clock)
+    return Recovery(claims, _executions(needs.state_machine_arn), _clock)
+
+
+@cache
+def _client(service: str) -> Any:
+    return boto3.client(service, config=_AWS)  # type: ignore[call-overload]
+
+
+def _table(name: str) -> Table:
+    return Table(_client("dynamodb"), name)
+
+
+def _executions(state_machine_arn: str) -> StepFunctionsExecutions:
+    return StepFunctionsExecutions(_client("stepfunctions"), state_machine_arn)
+
+
+def _turns(needs: settings.ConversationSettings) -> DynamoTurns:
+    from assistant.stores.turns import DynamoTurns
+
+    return DynamoTurns(_table(needs.conversations_table), _clock, needs.history_days)
+
+
+def _ledger(table: str) -> DynamoLedger:
+    from assistant.stores.ledger import DynamoLedger
+
+    return DynamoLedger(_table(table), _clock)
+
+
+def _secrets(path: str) -> SsmSecrets:
+    from aws_lambda_powertools.utilities.parameters.ssm import SSMProvider
+
+    from assistant.stores.secrets import SsmSecrets
+
+    return SsmSecrets(SSMProvider(boto3_client=_client("ssm")), path)
+
+
+@cache
+def _http() -> httpx.Client:
+    import httpx
+
+    return httpx.Client(limits=httpx.Limits(max_connections=8, keepalive_expiry=60))
+
+
+def _messenger(http: httpx.Client, url: str, secrets: SsmSecrets) -> TelegramMessenger:
+    from assistant.telegram.client import TelegramMessenger
+
+    return TelegramMessenger(http, url.rstrip("/"), lambda: secrets.read("telegram-bot-token"))
+
+
+def _protocol(provider: Provider) -> WireProtocol:
+    if provider.protocol == "anthropic-messages":
+        from assistant.providers.anthropic_messages import AnthropicMessages
+
+        return AnthropicMessages()
+    from assistant.providers.openai_chat import OpenAIChat
+
+    return OpenAIChat()
+
+
+def _vendor(provider: Provider, http: httpx.Client, base_url: str) -> Vendor:
+    from assistant.providers import vendors
+
+    if provider.id == "copilot":
+        return vendors.Copilot(http, provider.base_url, base_url)
+    headers = vendors.OPENROUTER_HEADERS if provider.id == "openrouter" else {}
+    return vendors.PlainVendor(base_url or provider.base_url, headers)
