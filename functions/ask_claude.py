@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from assistant import wiring
-from assistant.turns.asking import Asking
 from assistant.turns.model import TurnClaim
 
+if TYPE_CHECKING:
+    from assistant.turns.asking import Asking
 
-def handle(event: Any, ask: Asking) -> str:
+
+def handle(event: object, ask: Asking) -> str:
     """Ask the turn's question."""
     return ask(TurnClaim.parse(event))
 

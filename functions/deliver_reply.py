@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from assistant import wiring
 from assistant.observability import logger
-from assistant.turns.delivering import Delivery
 from assistant.turns.model import TurnClaim
 
+if TYPE_CHECKING:
+    from assistant.turns.delivering import Delivery
 
-def handle(event: Any, deliver: Delivery) -> dict[str, str]:
+
+def handle(event: object, deliver: Delivery) -> dict[str, str]:
     """Deliver the turn's reply."""
     claim = TurnClaim.parse(event)
     delivered = deliver(claim)

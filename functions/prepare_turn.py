@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from assistant import wiring
 from assistant.observability import logger
 from assistant.turns.model import ChatClaim
-from assistant.turns.preparing import Preparation
+
+if TYPE_CHECKING:
+    from assistant.turns.preparing import Preparation
 
 
-def handle(event: Any, prepare: Preparation) -> dict[str, Any]:
+def handle(event: object, prepare: Preparation) -> dict[str, Any]:
     """Prepare the claim's turn."""
     route = prepare(ChatClaim.parse(event)).as_state()
     logger.info("turn prepared", **route)

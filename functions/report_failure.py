@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from assistant import wiring
 from assistant.observability import logger
-from assistant.turns.failing import FailureReport
 from assistant.turns.model import TurnClaim
 
+if TYPE_CHECKING:
+    from assistant.turns.failing import FailureReport
 
-def handle(event: Any, report: FailureReport) -> None:
+
+def handle(event: object, report: FailureReport) -> None:
     """Park the turn or give it up."""
     claim = TurnClaim.parse(event)
     status = report(claim)

@@ -6,23 +6,28 @@ Events are best effort (EventBridge documentation): what one does not bring, the
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from assistant import wiring
 from assistant.observability import logger
 from assistant.turns.model import ChatClaim
-from assistant.turns.waking import Recovery
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from assistant.turns.waking import Recovery
 
 
-def handle(event: Any, recover: Recovery) -> None:
+def handle(event: Mapping[str, Any], recover: Recovery) -> None:
     """Put right the chat whose execution ended without releasing it."""
-    claim = ChatClaim.parse(json.loads(event["detail"]["input"]))
+    detail = event["detail"]
+    claim = ChatClaim.parse(json.loads(detail["input"]))
     done = recover(claim.chat_id)
     logger.warning(
         "execution stopped",
         chat_id=claim.chat_id,
         epoch=claim.epoch,
-        status=event["detail"]["status"],
+        status=detail["status"],
         done=done,
     )
 

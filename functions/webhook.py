@@ -8,15 +8,18 @@ from __future__ import annotations
 import base64
 import hmac
 import json
-from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from assistant import wiring
 from assistant.errors import UpdateInvalid
 from assistant.observability import logger
 from assistant.telegram.responses import webhook_call
 from assistant.telegram.updates import Ignored, read_update
-from assistant.turns.accepting import Acceptance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from assistant.turns.accepting import Acceptance
 
 SECRET_HEADER = "x-telegram-bot-api-secret-token"  # noqa: S105 (its name, not the secret)
 

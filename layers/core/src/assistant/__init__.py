@@ -1,1 +1,1 @@
-"""The shared package of serverless-openclaw: rules (`turns`), adapters (`providers`, `telegram`, `stores`) and their wiring."""
+"""The shared package: rules (`turns`), adapters (`providers`, `telegram`, `stores`) and their wiring."""

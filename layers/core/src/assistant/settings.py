@@ -7,10 +7,13 @@ default for what the template sets.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
+from typing import TYPE_CHECKING
 
 from assistant.errors import SettingMissing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)

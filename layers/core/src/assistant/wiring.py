@@ -3,12 +3,11 @@
 Adapters are imported where they are put together, not at the top: what the webhook imports, a user waits for, and it
 needs no HTTP client (80 ms).
 """
-# ruff: noqa: PLC0415
+# ruff: noqa: PLC0415, ANN401
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,8 @@ from assistant.turns.chain import load_chain
 from assistant.turns.waking import Recovery, Waking
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import httpx
 
     from assistant.providers.protocol import WireProtocol
@@ -173,9 +174,7 @@ def failure_report() -> FailureReport:
 
 def due_chats() -> DynamoClaims:
     """Where the sweep finds chats that are due."""
-    return DynamoClaims(
-        _table(settings.from_environment(settings.RecoverySettings).conversations_table), _clock
-    )
+    return DynamoClaims(_table(settings.from_environment(settings.RecoverySettings).conversations_table), _clock)
 
 
 def recovery() -> Recovery:

@@ -96,9 +96,7 @@ class AnthropicMessages:
         """The key and the version of the API."""
         return {"x-api-key": key, "anthropic-version": _VERSION}
 
-    def body(
-        self, model: str, max_tokens: int, system: str, conversation: Sequence[Said]
-    ) -> Mapping[str, Any]:
+    def body(self, model: str, max_tokens: int, system: str, conversation: Sequence[Said]) -> Mapping[str, Any]:
         """A streamed message."""
         return {
             "model": model,

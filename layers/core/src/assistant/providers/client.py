@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ from assistant.errors import ProviderError, ProviderUnavailable
 from assistant.providers.failures import read_failure, translate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from assistant.providers.protocol import Reader, WireProtocol
     from assistant.providers.vendors import Vendor
@@ -28,7 +27,7 @@ LONGEST_ANSWER_BYTES = 4 * 1024 * 1024
 
 
 class _Bounded(httpx.SyncByteStream):
-    """A response's bytes until a deadline (monotonic seconds) and a size; comments that keep a stream alive count too."""
+    """A response's bytes until a deadline (monotonic seconds) and a size; keep-alive comments count too."""
 
     def __init__(self, stream: httpx.SyncByteStream, deadline: float) -> None:
         self._stream = stream
@@ -123,9 +122,7 @@ class ProviderClient:
         try:
             failure = reader.feed(data)
         except (msgspec.DecodeError, ValueError):
-            raise ProviderUnavailable(
-                self.provider.id, "broken answer", status=response.status_code
-            ) from None
+            raise ProviderUnavailable(self.provider.id, "broken answer", status=response.status_code) from None
         if failure is not None:
             raise translate(self.provider.id, failure, self.clock.now())
 

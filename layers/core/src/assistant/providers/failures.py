@@ -1,7 +1,7 @@
 """What a provider's refusal means: one table from status, error type and wording to a typed error.
 
-Sources: OpenRouter docs, "Errors and debugging" and "Limits"; Anthropic docs, "Errors" and "Rate limits"; GitHub docs, "Rate limits
-for the REST API"; RFC 9110 §10.2.3 (Retry-After). What they leave open is decided in `docs/decisions/`.
+Sources: OpenRouter docs, "Errors and debugging" and "Limits"; Anthropic docs, "Errors" and "Rate limits"; GitHub docs,
+"Rate limits for the REST API"; RFC 9110 §10.2.3 (Retry-After).
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def translate(provider: str, failure: Failure, now: float) -> ProviderError:
 def retry_moment(headers: Mapping[str, str], now: float) -> float | None:
     """When the provider says it may be asked again: Retry-After (seconds or a date), or X-RateLimit-Reset.
 
-    X-RateLimit-Reset comes as epoch milliseconds (OpenRouter) or epoch seconds (GitHub), and counts only when nothing is left.
+    X-RateLimit-Reset comes as epoch milliseconds (OpenRouter) or seconds (GitHub), and counts when nothing is left.
 
     Returns:
         Epoch seconds, at most a month ahead; None if it does not say.

@@ -1,7 +1,7 @@
 """OpenAI chat completions, streamed: GitHub Copilot, OpenRouter, Ollama Cloud.
 
-Source: OpenAI API reference, "Create chat completion" and "The chat completion chunk object"; OpenRouter docs, "Streaming"
-(errors inside the stream).
+Source: OpenAI API reference, "Create chat completion" and "The chat completion chunk object";
+OpenRouter docs, "Streaming" (errors inside the stream).
 """
 
 from __future__ import annotations
@@ -81,9 +81,7 @@ class OpenAIChatReader:
 
     def answer(self) -> Answer:
         """What was said so far."""
-        return Answer(
-            "".join(self._text), self._model, self._usage.prompt_tokens, self._usage.completion_tokens
-        )
+        return Answer("".join(self._text), self._model, self._usage.prompt_tokens, self._usage.completion_tokens)
 
 
 class OpenAIChat:
@@ -95,9 +93,7 @@ class OpenAIChat:
         """A bearer token."""
         return {"Authorization": f"Bearer {key}"}
 
-    def body(
-        self, model: str, max_tokens: int, system: str, conversation: Sequence[Said]
-    ) -> Mapping[str, Any]:
+    def body(self, model: str, max_tokens: int, system: str, conversation: Sequence[Said]) -> Mapping[str, Any]:
         """A streamed chat completion that ends with its usage."""
         return {
             "model": model,

@@ -37,9 +37,7 @@ class WireProtocol(Protocol):
         """The headers that carry the key."""
         ...
 
-    def body(
-        self, model: str, max_tokens: int, system: str, conversation: Sequence[Said]
-    ) -> Mapping[str, Any]:
+    def body(self, model: str, max_tokens: int, system: str, conversation: Sequence[Said]) -> Mapping[str, Any]:
         """The request."""
         ...
 

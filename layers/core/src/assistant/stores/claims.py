@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,8 @@ from assistant.stores.dynamodb import Refused, Table, Update, Value, to_item
 from assistant.turns.model import Chat, ChatClaim
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from assistant.turns.ports import Clock
 
 _HELD = "claim_epoch = :epoch AND attribute_exists(claimed_at)"
@@ -44,7 +45,7 @@ class DynamoClaims:
 
     def drop(self, claim: ChatClaim, *, due_at: int, recoveries: int) -> bool:
         """Give a claim up; the sweep looks at `due_at`."""
-        due = {"due_kind": schema.DUE_CHAT, "due_at": due_at}
+        due: dict[str, Value | None] = {"due_kind": schema.DUE_CHAT, "due_at": due_at}
         return self._update(claim, {"claimed_at": None, "recoveries": recoveries or None, **due})
 
     def release(self, claim: ChatClaim, *, due_at: int | None) -> bool:

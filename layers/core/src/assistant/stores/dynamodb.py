@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +12,15 @@ from botocore.exceptions import ClientError
 from assistant.errors import StoreContended
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     from types_boto3_dynamodb import DynamoDBClient
 
 type Value = str | int | bool
 type Plain = dict[str, Value]
 type Attribute = dict[str, Any]
+type Write = dict[str, Any]
+"""One element of TransactItems."""
 
 CONTENTION_TRIES = 8
 CONTENTION_SECONDS = 0.02
@@ -43,7 +46,7 @@ def to_item(values: Mapping[str, Value | None]) -> Attribute:
     return {name: to_attribute(value) for name, value in values.items() if value is not None}
 
 
-def from_item(item: Mapping[str, Attribute]) -> Plain:
+def from_item(item: Mapping[str, Any]) -> Plain:
     """An item as a mapping; attributes of types that we never write are left out."""
     plain: Plain = {}
     for name, attribute in item.items():
@@ -57,7 +60,7 @@ def from_item(item: Mapping[str, Attribute]) -> Plain:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """An UpdateItem built from parts; `condition` and `also` are expressions over `values` (`:name`) and `names` (`#name`).
+    """An UpdateItem in parts; `condition` and `also` are expressions over `values` (`:name`) and `names` (`#name`).
 
     Attributes:
         put: attributes to set to plain values; None removes the attribute.
@@ -82,9 +85,7 @@ class Update:
             else:
                 values[f":put{number}"] = to_attribute(value)
                 sets.append(f"#put{number} = :put{number}")
-        expression = (f"SET {', '.join(sets)}" if sets else "") + (
-            f" REMOVE {', '.join(removes)}" if removes else ""
-        )
+        expression = (f"SET {', '.join(sets)}" if sets else "") + (f" REMOVE {', '.join(removes)}" if removes else "")
         parameters: dict[str, Any] = {"UpdateExpression": expression.strip()}
         if self.condition:
             parameters["ConditionExpression"] = self.condition
@@ -124,6 +125,7 @@ class Table:
     ) -> list[Plain]:
         """Items of a partition with `first` ≤ sk ≤ `last`, read consistently, all pages up to `limit`."""
         request: dict[str, Any] = {
+            **({} if limit is None else {"Limit": limit}),
             "TableName": self.name,
             "ConsistentRead": True,
             "KeyConditionExpression": "pk = :pk AND sk BETWEEN :first AND :last",
@@ -132,12 +134,12 @@ class Table:
         }
         found: list[Plain] = []
         while limit is None or len(found) < limit:
-            page = self.client.query(**request, **({} if limit is None else {"Limit": limit - len(found)}))
+            page = self.client.query(**request)
             found += [from_item(item) for item in page["Items"]]
             if "LastEvaluatedKey" not in page:
                 break
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
-        return found
+        return found[:limit]
 
     def update(self, pk: str, sk: str, update: Update) -> Plain | Refused:
         """Update an item; returns it as it is afterwards, or as it was when the condition failed."""
@@ -166,7 +168,7 @@ class Table:
             return False
         return True
 
-    def mark(self, pk: str, sk: str, *, now: int, ttl: int) -> dict[str, Any]:
+    def mark(self, pk: str, sk: str, *, now: int, ttl: int) -> Write:
         """`put_mark` for a transaction."""
         put = self.put(pk, sk, {"ttl": ttl}, "attribute_not_exists(pk) OR #ttl < :now")
         put["Put"] |= {
@@ -175,27 +177,27 @@ class Table:
         }
         return put
 
-    def put(
-        self, pk: str, sk: str, values: Mapping[str, Value | None], condition: str | None = None
-    ) -> dict[str, Any]:
+    def put(self, pk: str, sk: str, values: Mapping[str, Value | None], condition: str | None = None) -> Write:
         """A Put for a transaction."""
         item = {**to_item(values), "pk": {"S": pk}, "sk": {"S": sk}}
         return {"Put": {"TableName": self.name, "Item": item, **_condition(condition)}}
 
-    def delete(self, pk: str, sk: str, condition: str | None = None) -> dict[str, Any]:
+    def delete(self, pk: str, sk: str, condition: str | None = None) -> Write:
         """A Delete for a transaction."""
         return {"Delete": {**self.key(pk, sk), **_condition(condition)}}
 
-    def change(self, pk: str, sk: str, update: Update) -> dict[str, Any]:
+    def change(self, pk: str, sk: str, update: Update) -> Write:
         """An Update for a transaction."""
         return {"Update": {**self.key(pk, sk), **update.parameters(), **_return_old(update)}}
 
-    def transact(self, *writes: dict[str, Any]) -> Refused | None:
+    def transact(self, *writes: Write) -> Refused | None:
         """Write all or nothing; answers which conditions failed. At most 100 writes."""
+
+        items: Any = list(writes)
 
         def attempt() -> Refused | None:
             try:
-                self.client.transact_write_items(TransactItems=list(writes))
+                self.client.transact_write_items(TransactItems=items)
             except self.client.exceptions.TransactionCanceledException as error:
                 return _cancelled(error)
             return None
@@ -216,7 +218,7 @@ def _cancelled(error: ClientError) -> Refused:
 
     Source: DynamoDB API reference, TransactionCanceledException, CancellationReasons (one per write, in order).
     """
-    reasons: list[Any] = error.response.get("CancellationReasons", [])  # type: ignore[assignment]
+    reasons: list[Any] = error.response.get("CancellationReasons", [])
     codes = [reason.get("Code") for reason in reasons]
     if "ConditionalCheckFailed" not in codes or not _CONTENTION.isdisjoint(codes):
         raise error
@@ -227,7 +229,7 @@ def _cancelled(error: ClientError) -> Refused:
 def _contended(error: ClientError) -> bool:
     if error.response["Error"]["Code"] in _CONTENTION_ERRORS:
         return True
-    reasons: list[Any] = error.response.get("CancellationReasons", [])  # type: ignore[assignment]
+    reasons: list[Any] = error.response.get("CancellationReasons", [])
     return any(reason.get("Code") in _CONTENTION for reason in reasons)
 
 

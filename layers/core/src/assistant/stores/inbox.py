@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from assistant.errors import StoreContended
 from assistant.stores import schema
-from assistant.stores.dynamodb import Plain, Refused, Table, Update
+from assistant.stores.dynamodb import Plain, Refused, Table, Update, Value, Write
 from assistant.turns.accepting import Stored
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class DynamoInbox:
         now = int(self.clock.now())
         return self.table.put_mark(chat_id, f"{schema.UPDATE}{update_id}", now=now, ttl=now + MARK_SECONDS)
 
-    def _mark(self, chat_id: str, update_id: int, now: int) -> dict[str, object]:
+    def _mark(self, chat_id: str, update_id: int, now: int) -> Write:
         return self.table.mark(chat_id, f"{schema.UPDATE}{update_id}", now=now, ttl=now + MARK_SECONDS)
 
     def _too_many(self, chat_id: str, now: int) -> Stored:
@@ -95,8 +95,8 @@ def _counted(now: int, limit: int, *, new_minute: bool) -> Update:
         "inbox_counter = if_not_exists(inbox_counter, :zero) + :one",
         "drained_counter = if_not_exists(drained_counter, :zero)",
     ]
-    due = {"due_kind": schema.DUE_CHAT, "due_at": now + GRACE_SECONDS}
-    values = {"zero": 0, "one": 1, "minute": minute}
+    due: dict[str, Value | None] = {"due_kind": schema.DUE_CHAT, "due_at": now + GRACE_SECONDS}
+    values: dict[str, Value] = {"zero": 0, "one": 1, "minute": minute}
     if new_minute:
         return Update(
             put={**due, "rate_minute": minute, "rate_count": 1},

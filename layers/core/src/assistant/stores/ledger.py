@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,7 @@ from assistant.turns.ledger import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from assistant.errors import ProviderError
     from assistant.turns.chain import Provider
@@ -47,7 +46,7 @@ class DynamoLedger:
     def reserve(self, provider: Provider) -> Reservation:
         """Take one request out of every window, in one conditional update.
 
-        A block whose time is over lets one probe through at a time; that is a second update, after the first has said so.
+        A block whose time is over lets one probe through at a time: a second update, after the first said so.
         """
         now = self.clock.now()
         taken = self._take(provider, now, _FREE, {"not_configured": NOT_CONFIGURED})
@@ -93,12 +92,10 @@ class DynamoLedger:
 
     def block(self, provider: Provider, *, cause: str, until: int) -> None:
         """Block a provider that was not asked."""
-        blocked = {"blocked_until": until, "block_cause": cause, "probe_until": None}
+        blocked: dict[str, Value | None] = {"blocked_until": until, "block_cause": cause, "probe_until": None}
         self.table.update(schema.LEDGER, provider.id, Update(put=blocked))
 
-    def _take(
-        self, provider: Provider, now: float, condition: str, values: Mapping[str, Value]
-    ) -> Plain | Refused:
+    def _take(self, provider: Provider, now: float, condition: str, values: Mapping[str, Value]) -> Plain | Refused:
         probing = condition == _PROBE
         conditions, counts, names = [condition], [], {}
         used: dict[str, Value] = dict(values)
@@ -114,11 +111,7 @@ class DynamoLedger:
 
 def _entry(item: Plain) -> Entry:
     windows = {name: int(value) for name, value in item.items() if is_window(name)}
-    known = {
-        name: item[name]
-        for name in ("blocked_until", "block_cause", "failures", "probe_until")
-        if name in item
-    }
+    known = {name: item[name] for name in ("blocked_until", "block_cause", "failures", "probe_until") if name in item}
     return Entry(windows=windows, **known)  # type: ignore[arg-type]
 
 

@@ -42,13 +42,9 @@ class DynamoTurns:
         item = self.table.get(chat_id, schema.turn_key(number))
         return None if item is None else msgspec.convert(item, Turn)
 
-    def open(
-        self, claim: ChatClaim, turn: Turn, drained: Sequence[InboxMessage], *, before: Turn | None
-    ) -> bool:
+    def open(self, claim: ChatClaim, turn: Turn, drained: Sequence[InboxMessage], *, before: Turn | None) -> bool:
         """Write the turn, take its messages out of the inbox, and make it the chat's open turn."""
-        put = self.table.put(
-            claim.chat_id, schema.turn_key(turn.number), asdict(turn), "attribute_not_exists(pk)"
-        )
+        put = self.table.put(claim.chat_id, schema.turn_key(turn.number), asdict(turn), "attribute_not_exists(pk)")
         if before is not None:
             put["Put"] |= {
                 "ConditionExpression": "#status = :status AND epoch = :epoch AND attribute_exists(pk)",
@@ -108,9 +104,7 @@ class DynamoTurns:
         names = ("status", "reply", "sent", "parks", "parked_at", "retry_at")
         values = asdict(settled)
         update = _while_open(turn, {name: values[name] for name in names})
-        return not isinstance(
-            self.table.update(turn.chat.chat_id, schema.turn_key(turn.number), update), Refused
-        )
+        return not isinstance(self.table.update(turn.chat.chat_id, schema.turn_key(turn.number), update), Refused)
 
     def mark_sending(self, turn: TurnClaim, *, part: int, after: int | None, uncertain: bool) -> bool:
         """Note that `part` is about to be sent and that everything before it is dealt with."""
@@ -148,9 +142,7 @@ class DynamoTurns:
                 schema.turn_key(turn.number),
                 Update(put=ended, condition="epoch = :epoch", values={"epoch": turn.chat.epoch}),
             ),
-            self.table.change(
-                turn.chat.chat_id, schema.CHAT, self._after(turn, finished, hand_over=hand_over)
-            ),
+            self.table.change(turn.chat.chat_id, schema.CHAT, self._after(turn, finished, hand_over=hand_over)),
         )
         return refused is None
 
@@ -177,9 +169,7 @@ class DynamoTurns:
         update = Update(
             put=put, condition=f"epoch = :epoch AND {condition}", values={"epoch": turn.chat.epoch, **values}
         )
-        return not isinstance(
-            self.table.update(turn.chat.chat_id, schema.turn_key(turn.number), update), Refused
-        )
+        return not isinstance(self.table.update(turn.chat.chat_id, schema.turn_key(turn.number), update), Refused)
 
 
 def _message(item: Plain) -> InboxMessage:
@@ -187,9 +177,7 @@ def _message(item: Plain) -> InboxMessage:
     return msgspec.convert({**item, "update_id": update_id}, InboxMessage)
 
 
-def _taken(
-    claim: ChatClaim, put: Mapping[str, Value | None], drained: int, expected_open: int | None
-) -> Update:
+def _taken(claim: ChatClaim, put: Mapping[str, Value | None], drained: int, expected_open: int | None) -> Update:
     """The chat once a turn is open: `drained` messages fewer wait; `expected_open` is the open turn before."""
     values: dict[str, Value] = {"epoch": claim.epoch}
     also: list[str] = []
@@ -197,9 +185,7 @@ def _taken(
         also = ["drained_counter = drained_counter + :drained"]
         values["drained"] = drained
     if expected_open is None:
-        return Update(
-            put=put, also=also, condition=f"{_MINE} AND attribute_not_exists(open_turn)", values=values
-        )
+        return Update(put=put, also=also, condition=f"{_MINE} AND attribute_not_exists(open_turn)", values=values)
     values["open"] = expected_open
     return Update(put=put, also=also, condition=f"{_MINE} AND open_turn = :open", values=values)
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import msgspec
@@ -19,6 +18,9 @@ from assistant.errors import (
     DeliveryUncertain,
 )
 from assistant.telegram import parts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 TIMEOUT = httpx.Timeout(10, connect=4)
 FIRST_TYPING_SECONDS = 3.5
@@ -118,7 +120,7 @@ def _check(response: httpx.Response) -> None:
         return
     if status == httpx.codes.TOO_MANY_REQUESTS:
         raise DeliveryDelayed(result.parameters.retry_after or 1)
-    if status == httpx.codes.UNAUTHORIZED or status == httpx.codes.NOT_FOUND:
+    if status in (httpx.codes.UNAUTHORIZED, httpx.codes.NOT_FOUND):
         raise DeliveryFailed(f"Telegram refuses the bot's token (HTTP {status})")
     if httpx.codes.is_client_error(status):
         raise DeliveryRefused(f"Telegram refuses the message: {result.description} (HTTP {status})")

@@ -99,9 +99,7 @@ def read_update(body: bytes, bot_username: str) -> Incoming | Ignored:
     message = update.message
     if message is None:
         return Ignored(update.update_id, next((field for field in fields if field != "update_id"), "empty"))
-    kind: str | None = (
-        "text" if message.text is not None else next((k for k in KINDS if k in message_fields), None)
-    )
+    kind: str | None = "text" if message.text is not None else next((k for k in KINDS if k in message_fields), None)
     if kind is None:
         return Ignored(update.update_id, "service message")
     if message.sender is None or message.sender.is_bot:
@@ -145,9 +143,7 @@ def _mentioned(message: _Message, bot: str) -> bool:
     units = written.encode("utf-16-le")
     for entity in message.entities or message.caption_entities:
         if entity.type == "mention":
-            mention = units[2 * entity.offset : 2 * (entity.offset + entity.length)].decode(
-                "utf-16-le", "replace"
-            )
+            mention = units[2 * entity.offset : 2 * (entity.offset + entity.length)].decode("utf-16-le", "replace")
             if mention.lower() == f"@{bot}":
                 return True
     return False

@@ -89,7 +89,7 @@ class Acceptance:
         who = [incoming.sender_id, incoming.chat_id] if incoming.group else [incoming.sender_id]
         if not self.access.allowed(who):
             return self._refuse(incoming)
-        if incoming.command in texts.QUEUED_COMMANDS or incoming.command is None and incoming.text:
+        if incoming.command in texts.QUEUED_COMMANDS or (incoming.command is None and incoming.text):
             return self._store(incoming)
         return self._answer_at_once(incoming)
 

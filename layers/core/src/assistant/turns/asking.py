@@ -65,7 +65,7 @@ class Asking:
         """Ask, and store the answer with the history pair; a ProviderError if there is no answer.
 
         Returns:
-            `answered`, `late` if the turn had its answer by then, or `nothing to do` for a turn that needs none from us.
+            `answered`, `late` if the turn had its answer by then, or `nothing to do`.
         """
         turn = self.turns.read(claim.chat.chat_id, claim.number)
         if turn is None or turn.status != TurnStatus.OPEN or turn.epoch != claim.chat.epoch:
@@ -134,15 +134,13 @@ class Asking:
         except SecretMissing:
             until = int(self.clock.now()) + NOT_CONFIGURED_SECONDS
             self.ledger.block(self.provider, cause=NOT_CONFIGURED, until=until)
-            raise ProviderExhausted(
-                self.provider.id, "not configured", block_until=until, asked=False
-            ) from None
+            raise ProviderExhausted(self.provider.id, "not configured", block_until=until, asked=False) from None
 
     def _conversation(self, claim: TurnClaim, turn: Turn) -> list[Said]:
         since = int(self.clock.now()) - self.history_days * 86400
         limit = self.history_messages // 2
         history = self.turns.history(claim, after=turn.history_after, since=since, limit=limit)
-        said = [
-            Said(role, text) for e in history for role, text in (("user", e.user), ("assistant", e.assistant))
-        ]
+        said: list[Said] = []
+        for exchange in history:
+            said += Said("user", exchange.user), Said("assistant", exchange.assistant)
         return [*said, Said("user", turn.text)]

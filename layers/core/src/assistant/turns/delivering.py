@@ -97,9 +97,7 @@ class Delivery:
     def _notice(self, claim: TurnClaim, turn: Turn) -> None:
         """Tell the user that a part may be missing: once, and not worth failing over."""
         try:
-            self.messenger.send(
-                claim.chat.chat_id, texts.MAY_BE_MISSING, thread_id=turn.thread_id, reply_to=None
-            )
+            self.messenger.send(claim.chat.chat_id, texts.MAY_BE_MISSING, thread_id=turn.thread_id, reply_to=None)
         except (DeliveryDelayed, DeliveryFailed, DeliveryUncertain, DeliveryRefused):
             return
 

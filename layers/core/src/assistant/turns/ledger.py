@@ -6,7 +6,6 @@ The store holds one entry per provider and reserves with one conditional update;
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -14,6 +13,8 @@ from typing import TYPE_CHECKING
 from assistant.errors import ProviderError, ProviderExhausted, ProviderRejected, ProviderThrottled
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from assistant.turns.chain import Budget, Per, Provider
 
 COOLDOWN_SECONDS = 60
@@ -110,13 +111,7 @@ def refusal(provider: Provider, entry: Entry, now: float) -> ProviderExhausted:
     """Why the provider may not be asked now, as an error."""
     until = available_at(provider, entry, now)
     blocked = entry.blocked_until is not None and entry.blocked_until >= until
-    reason = (
-        f"blocked: {entry.block_cause}"
-        if blocked
-        else "probed"
-        if until == entry.probe_until
-        else "budget used"
-    )
+    reason = f"blocked: {entry.block_cause}" if blocked else "probed" if until == entry.probe_until else "budget used"
     return ProviderExhausted(provider.id, reason, block_until=until, asked=False)
 
 

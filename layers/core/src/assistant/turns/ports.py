@@ -103,9 +103,7 @@ class Turns(Protocol):
         """A turn as it is now (consistent read)."""
         ...
 
-    def open(
-        self, claim: ChatClaim, turn: Turn, drained: Sequence[InboxMessage], *, before: Turn | None
-    ) -> bool:
+    def open(self, claim: ChatClaim, turn: Turn, drained: Sequence[InboxMessage], *, before: Turn | None) -> bool:
         """Create a turn, or change the one that was `before`, taking messages out of the inbox, in one transaction."""
         ...
 

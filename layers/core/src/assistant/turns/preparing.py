@@ -107,11 +107,7 @@ class Preparation:
         """A parked turn: take what was written since into it, and ask if it may be asked."""
         now = self.clock.now()
         told_to = bool(inbox) and inbox[0].kind == "retry"
-        taken = (
-            list(inbox[:1])
-            if told_to
-            else _adjacent_texts(inbox)[: max(0, COALESCED_MESSAGES - turn.messages)]
-        )
+        taken = list(inbox[:1]) if told_to else _adjacent_texts(inbox)[: max(0, COALESCED_MESSAGES - turn.messages)]
         texts_taken = [message for message in taken if message.kind == "text"]
         absorbed = replace(
             turn,
@@ -139,11 +135,7 @@ class Preparation:
             if turn.epoch != claim.epoch:
                 self._open(claim, replace(turn, epoch=claim.epoch), [], before=turn)
             wait = (turn.deliver_after or 0) - int(now)
-            return (
-                Route(claim, WAIT, turn.number, seconds=wait)
-                if wait > 0
-                else Route(claim, DELIVER, turn.number)
-            )
+            return Route(claim, WAIT, turn.number, seconds=wait) if wait > 0 else Route(claim, DELIVER, turn.number)
         if turn.epoch == claim.epoch:
             return Route(claim, self._entry() or FAIL, turn.number)
         if turn.attempts >= ATTEMPTS:
@@ -163,9 +155,7 @@ class Preparation:
         self._open(claim, turn, taken, before=before)
         return Route(claim, self._entry(keys_may_be_new=keys_may_be_new) or FAIL, turn.number)
 
-    def _open(
-        self, claim: ChatClaim, turn: Turn, taken: Sequence[InboxMessage], *, before: Turn | None
-    ) -> None:
+    def _open(self, claim: ChatClaim, turn: Turn, taken: Sequence[InboxMessage], *, before: Turn | None) -> None:
         if not self.turns.open(claim, turn, taken, before=before):
             raise StoreContended("the chat changed while its turn was prepared")
 

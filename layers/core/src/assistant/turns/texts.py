@@ -15,7 +15,7 @@ HELP = """Write to me as you would to a person. I answer from the first language
 /again – send my last answer once more
 /help – this list"""
 
-SYSTEM_PROMPT = """You are a personal assistant that a person talks to in Telegram. You run in that person's own AWS account.
+SYSTEM_PROMPT = """You are a personal assistant that a person talks to in Telegram. You run in their own AWS account.
 
 Answer in the language of the last message. Be helpful, accurate and brief: this is read on a phone. Write plain text \
 without Markdown or HTML, because it is shown as it is; short paragraphs and simple dashes for lists are fine. If you \
@@ -46,9 +46,7 @@ def at_once(command: str | None, kind: str) -> str:
     """The reply to a command that is carried out at once, or to a kind of message that can't be answered yet."""
     match command:
         case None:
-            return (
-                f"I can't read this kind of message yet ({kind.replace('_', ' ')}). Please write it as text."
-            )
+            return f"I can't read this kind of message yet ({kind.replace('_', ' ')}). Please write it as text."
         case "start":
             return _START
         case "help":
@@ -61,12 +59,18 @@ def at_once(command: str | None, kind: str) -> str:
 def not_allowed(user_id: str, group_id: str | None) -> str:
     """For somebody who is not on the list: the ids that the owner needs."""
     ids = f"your id is {user_id}" + (f" and this group's id is {group_id}" if group_id else "")
-    return f"Hello! I am somebody's personal assistant and may only talk to people they have allowed. If that should be you: {ids}; send it to my owner."
+    return (
+        "Hello! I am somebody's personal assistant and may only talk to people they have allowed. "
+        f"If that should be you: {ids}; send it to my owner."
+    )
 
 
 def too_many(limit: int) -> str:
     """The one notice of a minute in which a chat sent more than `limit` messages."""
-    return f"That was more than {limit} messages in a minute. I answer those; please send the later ones again in a minute."
+    return (
+        f"That was more than {limit} messages in a minute. "
+        "I answer those; please send the later ones again in a minute."
+    )
 
 
 def parked(retry_at: int, now: int) -> str:
