@@ -192,7 +192,6 @@ class Table:
 
     def transact(self, *writes: Write) -> Refused | None:
         """Write all or nothing; answers which conditions failed. At most 100 writes."""
-
         items: Any = list(writes)
 
         def attempt() -> Refused | None:

@@ -12,7 +12,7 @@ DUE_CHAT = "chat"
 """`due_kind` of a chat with work."""
 
 CHAT = "CHAT"
-INBOX = "INBOX#"
+INBOX = "CHAT#INBOX#"
 UPDATE = "UPDATE#"
 TURN = "TURN#"
 HISTORY = "HISTORY#"

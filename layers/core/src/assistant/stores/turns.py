@@ -33,7 +33,7 @@ class DynamoTurns:
 
     def waiting(self, chat_id: str, *, limit: int) -> tuple[Chat, list[InboxMessage]]:
         """The chat and its oldest inbox messages: one read, because their keys lie side by side."""
-        items = self.table.query(chat_id, schema.CHAT, f"{schema.INBOX}~", limit=limit + 1)
+        items = self.table.query(chat_id, schema.CHAT, f"{schema.CHAT}~", limit=limit + 1)
         chat = next((msgspec.convert(item, Chat) for item in items if item["sk"] == schema.CHAT), Chat())
         return chat, [_message(item) for item in items if item["sk"] != schema.CHAT][:limit]
 

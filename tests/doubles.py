@@ -1,0 +1,278 @@
+"""Test doubles of what stands outside, and a world of real stores on moto around them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import boto3
+from moto import mock_aws
+
+from assistant.errors import ProviderError, SecretMissing
+from assistant.stores.access import DynamoAccess
+from assistant.stores.claims import DynamoClaims
+from assistant.stores.dynamodb import Table
+from assistant.stores.inbox import DynamoInbox
+from assistant.stores.ledger import DynamoLedger
+from assistant.stores.turns import DynamoTurns
+from assistant.telegram import parts
+from assistant.turns.accepting import Acceptance, Incoming, Response
+from assistant.turns.asking import Asking, Attempt
+from assistant.turns.chain import load_chain
+from assistant.turns.delivering import Delivered, Delivery
+from assistant.turns.failing import FailureReport
+from assistant.turns.model import Answer, ChatClaim, Said, Turn, TurnClaim
+from assistant.turns.preparing import Preparation, Route
+from assistant.turns.waking import Recovery, Waking
+
+NOON = 1_795_348_800  # 2026-11-22 12:00:00 UTC
+CHAT = "42"
+
+
+class DrivenClock:
+    """A clock that moves when it is told to."""
+
+    def __init__(self, now: float = NOON) -> None:
+        self.moment = now
+
+    def now(self) -> float:
+        return self.moment
+
+    def advance(self, seconds: float) -> None:
+        self.moment += seconds
+
+
+class RecordedExecutions:
+    """Executions that are only noted; `ended` are those that are not running any more."""
+
+    def __init__(self) -> None:
+        self.started: list[ChatClaim] = []
+        self.ended: set[str] = set()
+
+    def start(self, claim: ChatClaim) -> None:
+        if claim not in self.started:
+            self.started.append(claim)
+
+    def running(self, claim: ChatClaim) -> bool | None:
+        if claim not in self.started:
+            return None
+        return claim.execution not in self.ended
+
+
+class RecordedMessenger:
+    """A chat service that keeps what it is sent; `trouble` holds what to raise, or call, for the next sends."""
+
+    def __init__(self, limit: int = parts.PART_UNITS) -> None:
+        self.sent: list[tuple[str, str]] = []
+        self.calls: list[dict[str, Any]] = []
+        self.trouble: list[Exception | None] = []
+        self.limit = limit
+        self.typing_shown = 0
+
+    def parts(self, text: str) -> list[str]:
+        return parts.split(text, self.limit)
+
+    def send(self, chat_id: str, text: str, *, thread_id: int | None, reply_to: int | None) -> None:
+        trouble = self.trouble.pop(0) if self.trouble else None
+        if trouble is not None:
+            raise trouble
+        self.sent.append((chat_id, text))
+        self.calls.append({"chat_id": chat_id, "text": text, "thread_id": thread_id, "reply_to": reply_to})
+
+    @contextlib.contextmanager
+    def typing(self, chat_id: str, thread_id: int | None) -> Iterator[None]:
+        self.typing_shown += 1
+        yield
+
+
+class ScriptedModel:
+    """A provider that answers by a script: texts to say, errors to raise; after that it repeats the question."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.script: list[str | ProviderError | Callable[[], None]] = []
+        self.asked: list[list[Said]] = []
+
+    def ask(self, system: str, conversation: Sequence[Said], *, key: str, seconds: float) -> Answer:
+        self.asked.append(list(conversation))
+        act = self.script.pop(0) if self.script else f"{self.name}: {conversation[-1].text}"
+        if callable(act):
+            act()
+            act = f"{self.name}: {conversation[-1].text}"
+        if isinstance(act, ProviderError):
+            raise act
+        return Answer(act, f"{self.name}-model", 10, 5)
+
+
+class PlainSecrets:
+    """Secrets in a dictionary."""
+
+    def __init__(self, values: dict[str, str]) -> None:
+        self.values = values
+
+    def read(self, name: str) -> str:
+        try:
+            return self.values[name]
+        except KeyError:
+            raise SecretMissing(f"no {name}") from None
+
+
+class ListedJournal:
+    """Attempts in a list."""
+
+    def __init__(self) -> None:
+        self.attempts: list[Attempt] = []
+
+    def attempted(self, attempt: Attempt) -> None:
+        self.attempts.append(attempt)
+
+
+def create_table(client: Any, name: str) -> None:
+    """A table as template.yaml has it; tests/contract compares the keys."""
+    client.create_table(
+        TableName=name,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[
+            {"AttributeName": "pk", "AttributeType": "S"},
+            {"AttributeName": "sk", "AttributeType": "S"},
+            {"AttributeName": "due_kind", "AttributeType": "S"},
+            {"AttributeName": "due_at", "AttributeType": "N"},
+        ],
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+        GlobalSecondaryIndexes=[
+            {
+                "IndexName": "due",
+                "KeySchema": [
+                    {"AttributeName": "due_kind", "KeyType": "HASH"},
+                    {"AttributeName": "due_at", "KeyType": "RANGE"},
+                ],
+                "Projection": {"ProjectionType": "KEYS_ONLY"},
+            }
+        ],
+    )
+
+
+@dataclass
+class World:
+    """The rules over real stores, with everything outside AWS as doubles."""
+
+    conversations: Table
+    runtime: Table
+    clock: DrivenClock = field(default_factory=DrivenClock)
+    executions: RecordedExecutions = field(default_factory=RecordedExecutions)
+    messenger: RecordedMessenger = field(default_factory=RecordedMessenger)
+    journal: ListedJournal = field(default_factory=ListedJournal)
+    history_messages: int = 20
+    history_days: int = 7
+
+    def __post_init__(self) -> None:
+        self.chain = load_chain()
+        self.models = {provider.id: ScriptedModel(provider.id) for provider in self.chain.providers}
+        self.secrets = PlainSecrets({provider.secret: "key" for provider in self.chain.providers})
+        self.claims = DynamoClaims(self.conversations, self.clock)
+        self.inbox = DynamoInbox(self.conversations, self.clock)
+        self.turns = DynamoTurns(self.conversations, self.clock, self.history_days)
+        self.ledger = DynamoLedger(self.runtime, self.clock)
+        self.access = DynamoAccess(self.runtime, self.clock)
+        self.waking = Waking(self.claims, self.executions)
+        self.accept = Acceptance(self.access, self.inbox, self.waking, 20)
+        self.prepare = Preparation(self.claims, self.turns, self.ledger, self.chain, self.clock)
+        self.report = FailureReport(self.turns, self.ledger, self.chain, self.clock)
+        self.deliver = Delivery(self.claims, self.turns, self.executions, self.messenger, self.clock)
+        self.recover = Recovery(self.claims, self.executions, self.clock)
+        self._updates = 0
+        self.allow(CHAT)
+
+    def ask(self, provider_id: str) -> Asking:
+        provider = self.chain.provider(provider_id)
+        return Asking(
+            provider=provider,
+            first=provider == self.chain.providers[0],
+            timeouts=self.chain.timeouts,
+            model=self.models[provider_id],
+            turns=self.turns,
+            ledger=self.ledger,
+            secrets=self.secrets,
+            messenger=self.messenger,
+            journal=self.journal,
+            clock=self.clock,
+            history_messages=self.history_messages,
+            history_days=self.history_days,
+        )
+
+    def allow(self, *ids: str) -> None:
+        for who in ids:
+            self.runtime.client.put_item(TableName=self.runtime.name, Item={"pk": {"S": "ALLOWED"}, "sk": {"S": who}})
+
+    def incoming(self, text: str | None = "hello", chat: str = CHAT, **changes: Any) -> Incoming:
+        """A message, as Telegram's update would be read; `/word` is a command."""
+        self._updates += 1
+        command = text[1:].split()[0] if text and text.startswith("/") else None
+        plain = Incoming(
+            update_id=self._updates,
+            message_id=self._updates,
+            date=int(self.clock.now()),
+            chat_id=chat,
+            sender_id=chat,
+            group=False,
+            addressed=True,
+            command=command,
+            text=text,
+            kind="text" if text is not None else "voice",
+        )
+        return replace(plain, **changes)
+
+    def say(self, text: str | None = "hello", chat: str = CHAT, **changes: Any) -> Response:
+        return self.accept(self.incoming(text, chat, **changes))
+
+    def turn(self, number: int = 1, chat: str = CHAT) -> Turn:
+        turn = self.turns.read(chat, number)
+        assert turn is not None
+        return turn
+
+    def run(self, claim: ChatClaim | None = None) -> Route:
+        """Walk one execution as the state machine does, without its retries; the newest started one by default."""
+        route = self.prepare(claim or self.executions.started[-1])
+        if route.turn is None or route.route in ("idle", "wait"):
+            return self._ended(route)
+        turn = TurnClaim(route.claim, route.turn)
+        ids = [provider.id for provider in self.chain.providers]
+        if route.route in ids:
+            for provider_id in ids[ids.index(route.route) :]:
+                with contextlib.suppress(ProviderError):
+                    self.ask(provider_id)(turn)
+                    break
+            else:
+                self.report(turn)
+        elif route.route == "fail":
+            self.report(turn)
+        self.deliver(turn)
+        return self._ended(route)
+
+    def run_all(self) -> None:
+        """Run every started execution, those that are started meanwhile too."""
+        for claim in self.executions.started:
+            if claim.execution not in self.executions.ended:
+                self.run(claim)
+
+    def deliver_turn(self, number: int = 1) -> Delivered:
+        return self.deliver(TurnClaim(ChatClaim(CHAT, self.turn(number).epoch), number))
+
+    def texts(self, chat: str = CHAT) -> list[str]:
+        return [text for to, text in self.messenger.sent if to == chat]
+
+    def _ended(self, route: Route) -> Route:
+        self.executions.ended.add(route.claim.execution)
+        return route
+
+
+@contextlib.contextmanager
+def a_world(**parts_of_it: Any) -> Iterator[World]:
+    """A world with empty tables."""
+    with mock_aws():
+        client = boto3.client("dynamodb")
+        create_table(client, "conversations")
+        create_table(client, "runtime")
+        yield World(Table(client, "conversations"), Table(client, "runtime"), **parts_of_it)
