@@ -55,19 +55,13 @@ class ExecutionRecord:
     @property
     def hops(self) -> int:
         """How often a turn moved from one Ask state to another."""
-        return sum(
-            1 for one, other in pairwise(self.states) if is_ask(one) and is_ask(other) and one != other
-        )
+        return sum(1 for one, other in pairwise(self.states) if is_ask(one) and is_ask(other) and one != other)
 
     @property
     def is_first_providers(self) -> bool:
         """Whether exactly one provider was asked, and answered."""
         asked = [at for at, state in enumerate(self.states) if is_ask(state)]
-        return (
-            self.succeeded
-            and len(asked) == 1
-            and self.states[asked[0] + 1 : asked[0] + 2] == ("DeliverReply",)
-        )
+        return self.succeeded and len(asked) == 1 and self.states[asked[0] + 1 : asked[0] + 2] == ("DeliverReply",)
 
 
 @dataclass(frozen=True)

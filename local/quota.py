@@ -39,8 +39,7 @@ def read_chain(path: Path) -> list[ChainEntry]:
     """The providers of a `chain.toml`, in order."""
     parsed = tomllib.loads(path.read_text("utf-8"))
     return [
-        ChainEntry(entry["id"], tuple(Budget(**budget) for budget in entry["budgets"]))
-        for entry in parsed["providers"]
+        ChainEntry(entry["id"], tuple(Budget(**budget) for budget in entry["budgets"])) for entry in parsed["providers"]
     ]
 
 
@@ -53,9 +52,7 @@ def describe(chain: Sequence[ChainEntry], ledger: Mapping[str, LedgerEntry], now
         now: Epoch seconds of the virtual time.
     """
     nothing = LedgerEntry({})
-    return [
-        f"{entry.provider_id} {_state(entry, ledger.get(entry.provider_id, nothing), now)}" for entry in chain
-    ]
+    return [f"{entry.provider_id} {_state(entry, ledger.get(entry.provider_id, nothing), now)}" for entry in chain]
 
 
 def _state(entry: ChainEntry, item: LedgerEntry, now: float) -> str:
@@ -68,6 +65,4 @@ def _state(entry: ChainEntry, item: LedgerEntry, now: float) -> str:
 
 def _left(budget: Budget, item: LedgerEntry, now: float) -> str:
     window = f"{budget.per}:{datetime.fromtimestamp(now, UTC):{_WINDOWS[budget.per]}}"
-    return (
-        f"{max(0, budget.requests - item.windows.get(window, 0))} of {budget.requests} {_SPOKEN[budget.per]}"
-    )
+    return f"{max(0, budget.requests - item.windows.get(window, 0))} of {budget.requests} {_SPOKEN[budget.per]}"

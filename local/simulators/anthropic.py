@@ -96,9 +96,7 @@ class AnthropicSimulator(ProviderSimulator):
             "threshold, set based on your organization's API tier. You will regain access on "
             f"{until:%Y-%m-%d} at 00:00 UTC."
         )
-        return self._error(
-            429, "rate_limit_error", message, {}, {"error_code": "enforced_spend_limit_reached"}
-        )
+        return self._error(429, "rate_limit_error", message, {}, {"error_code": "enforced_spend_limit_reached"})
 
     def _malformed(self, message: str) -> Refusal:
         return self._error(400, "invalid_request_error", message)
@@ -125,9 +123,7 @@ class AnthropicSimulator(ProviderSimulator):
         start = {**self._message(body), "content": [], "stop_reason": None, "usage": _usage(body, 1)}
         events: list[Json] = [{"type": "message_start", "message": start}]
         if text:
-            events.append(
-                {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
-            )
+            events.append({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}})
         events.append({"type": "ping"})
         events += [
             {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": piece}}

@@ -81,9 +81,7 @@ class ChatCompletionsSimulator(ProviderSimulator):
     def error_in_stream(self, body: Json) -> bytes:
         """A bare error object as an event, as compatible servers send it (open-octo/octo-agent#910)."""
         del body
-        return sse.event(
-            {"error": {"message": "The server had an error", "type": "server_error", "code": None}}
-        )
+        return sse.event({"error": {"message": "The server had an error", "type": "server_error", "code": None}})
 
     def _envelope(self, body: Json, kind: str) -> Json:
         return {

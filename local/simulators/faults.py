@@ -114,9 +114,7 @@ class Waits:
 def _has_left(client: socket.socket | None) -> bool:
     try:
         return (
-            client is not None
-            and bool(select.select([client], [], [], 0)[0])
-            and not client.recv(1, socket.MSG_PEEK)
+            client is not None and bool(select.select([client], [], [], 0)[0]) and not client.recv(1, socket.MSG_PEEK)
         )
     except (OSError, ValueError):
         return True

@@ -83,9 +83,7 @@ class Slots:
     def acquire(self, timeout_s: float) -> bool:
         """Take a slot, waiting at most `timeout_s` real seconds for one; tell whether there was one."""
         with self._changed:
-            free = self._changed.wait_for(
-                lambda: self.limit is None or self._in_flight < self.limit, timeout_s
-            )
+            free = self._changed.wait_for(lambda: self.limit is None or self._in_flight < self.limit, timeout_s)
             if free:
                 self._in_flight += 1
             return free

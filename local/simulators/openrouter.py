@@ -49,9 +49,7 @@ class OpenRouterSimulator(ChatCompletionsSimulator):
     def refusal(self, fault: Fault, body: Json) -> Refusal:
         """Errors are `{"error": {"code", "message", "metadata"?}}`, the code being the status."""
         refusals = {
-            Fault.THROTTLED: self._limit_refusal(
-                self.minute, "free-models-per-min. ", "openrouter_free_tier_minute"
-            ),
+            Fault.THROTTLED: self._limit_refusal(self.minute, "free-models-per-min. ", "openrouter_free_tier_minute"),
             Fault.EXHAUSTED: self._limit_refusal(
                 self.day,
                 "free-models-per-day. Add 10 credits to unlock 1000 free model requests per day",

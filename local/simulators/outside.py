@@ -42,9 +42,7 @@ class Connection:
 
 
 CONNECTIONS: Mapping[str, Connection] = {
-    "copilot": Connection(
-        "AskCopilot", "copilot-api-key", "COPILOT_API_KEY", "copilot", "", CopilotSimulator
-    ),
+    "copilot": Connection("AskCopilot", "copilot-api-key", "COPILOT_API_KEY", "copilot", "", CopilotSimulator),
     "openrouter": Connection(
         "AskOpenRouter",
         "openrouter-api-key",
@@ -56,9 +54,7 @@ CONNECTIONS: Mapping[str, Connection] = {
     "ollama-cloud": Connection(
         "AskOllamaCloud", "ollama-api-key", "OLLAMA_API_KEY", "ollama", "/v1", OllamaCloudSimulator
     ),
-    "anthropic": Connection(
-        "AskClaude", "anthropic-api-key", "ANTHROPIC_API_KEY", "anthropic", "", AnthropicSimulator
-    ),
+    "anthropic": Connection("AskClaude", "anthropic-api-key", "ANTHROPIC_API_KEY", "anthropic", "", AnthropicSimulator),
 }
 
 

@@ -70,9 +70,7 @@ class Refusal:
         """As HTTP."""
         if isinstance(self.body, str):
             html = self.body.startswith("<")
-            return Response(
-                self.body, self.status, dict(self.headers), mimetype="text/html" if html else "text/plain"
-            )
+            return Response(self.body, self.status, dict(self.headers), mimetype="text/html" if html else "text/plain")
         return Response(json.dumps(self.body), self.status, dict(self.headers), mimetype="application/json")
 
 

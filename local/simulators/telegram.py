@@ -335,9 +335,7 @@ class TelegramSimulator:
     def _get_webhook_info(self, parameters: Json) -> Json:
         del parameters
         info: Json = {"url": self.webhook.url, "has_custom_certificate": False, "pending_update_count": 0}
-        return info | (
-            {"allowed_updates": self.webhook.allowed_updates} if self.webhook.allowed_updates else {}
-        )
+        return info | ({"allowed_updates": self.webhook.allowed_updates} if self.webhook.allowed_updates else {})
 
     def _chat(self, parameters: Json) -> int:
         chat_id = _optional_integer(parameters, "chat_id")
@@ -441,9 +439,7 @@ def _bad_request(description: str) -> _RefusedError:
 
 
 def _too_many_requests(retry_after_s: int) -> _RefusedError:
-    return _RefusedError(
-        429, f"Too Many Requests: retry after {retry_after_s}", {"retry_after": retry_after_s}
-    )
+    return _RefusedError(429, f"Too Many Requests: retry after {retry_after_s}", {"retry_after": retry_after_s})
 
 
 def _json_response(body: Json, status: int = 200) -> Response:

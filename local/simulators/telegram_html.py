@@ -73,7 +73,5 @@ def _end_tag(encoded: bytes, at: int, open_tags: list[str]) -> int:
     name = tag[1].decode(errors="replace").lower()
     expected = open_tags.pop()
     if name and name != expected:
-        raise EntityError(
-            f'Unmatched end tag at byte offset {at}, expected "</{expected}>", found "</{name}>"'
-        )
+        raise EntityError(f'Unmatched end tag at byte offset {at}, expected "</{expected}>", found "</{name}>"')
     return tag.end()

@@ -96,12 +96,8 @@ class UpdateFactory:
 
     def photo(self, chat_id: int, *, caption: str | None = None, user_id: int | None = None) -> Json:
         """A photo in two sizes."""
-        sizes = [
-            PhotoSize(f"simulated-{side}", f"unique-{side}", side, side, side * 50) for side in (90, 1280)
-        ]
-        return self._update(
-            message=self._message(chat_id, _user(chat_id, user_id), photo=sizes, caption=caption)
-        )
+        sizes = [PhotoSize(f"simulated-{side}", f"unique-{side}", side, side, side * 50) for side in (90, 1280)]
+        return self._update(message=self._message(chat_id, _user(chat_id, user_id), photo=sizes, caption=caption))
 
     def document(self, chat_id: int, *, file_name: str = "notes.pdf", user_id: int | None = None) -> Json:
         """A file."""

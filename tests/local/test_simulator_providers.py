@@ -75,9 +75,7 @@ def ask(
 ) -> httpx.Response:
     with httpx.Client(transport=httpx.WSGITransport(app=provider), base_url="http://simulated") as client:
         headers = headers_for(provider, key)
-        return client.post(
-            provider.endpoint, json=question(**extra) if body is None else body, headers=headers
-        )
+        return client.post(provider.endpoint, json=question(**extra) if body is None else body, headers=headers)
 
 
 def events_of(response: httpx.Response) -> list[Any]:
@@ -176,9 +174,7 @@ def test_an_unknown_path_is_not_found(provider: ProviderSimulator) -> None:
         (Fault.ERROR_IN_200, 200),
     ],
 )
-def test_a_fault_is_met_as_often_as_it_was_ordered(
-    provider: ProviderSimulator, fault: Fault, status: int
-) -> None:
+def test_a_fault_is_met_as_often_as_it_was_ordered(provider: ProviderSimulator, fault: Fault, status: int) -> None:
     provider.order(fault, times=2)
 
     first, second, third = ask(provider), ask(provider), ask(provider)
@@ -299,9 +295,7 @@ class TestCopilot:
         bearer = {"Authorization": f"Bearer {KEY}"}
         with httpx.Client(transport=httpx.WSGITransport(app=copilot), base_url="http://simulated") as client:
             bare = client.post(copilot.endpoint, json=question(), headers=bearer)
-            half = client.post(
-                copilot.endpoint, json=question(), headers=bearer | {"Editor-Version": "vscode/1"}
-            )
+            half = client.post(copilot.endpoint, json=question(), headers=bearer | {"Editor-Version": "vscode/1"})
 
         assert (bare.status_code, half.status_code) == (400, 403)
         assert "missing Editor-Version header" in bare.text
@@ -314,9 +308,7 @@ class TestCopilot:
 
 
 class TestOpenRouter:
-    def test_the_day_ends_with_a_reset_in_milliseconds_in_headers_and_body(
-        self, clock: SettableClock
-    ) -> None:
+    def test_the_day_ends_with_a_reset_in_milliseconds_in_headers_and_body(self, clock: SettableClock) -> None:
         router = OpenRouterSimulator(clock, KEY, per_day=2)
         midnight = datetime(2026, 11, 11, tzinfo=UTC).timestamp()
 
@@ -456,9 +448,7 @@ class TestAnthropic:
             [{"role": "user", "content": " "}],
         ],
     )
-    def test_conversations_that_are_refused(
-        self, clock: SettableClock, messages: list[dict[str, str]]
-    ) -> None:
+    def test_conversations_that_are_refused(self, clock: SettableClock, messages: list[dict[str, str]]) -> None:
         assert ask(AnthropicSimulator(clock, KEY), question() | {"messages": messages}).status_code == 400
 
     def test_the_version_header_is_required(self, clock: SettableClock) -> None:

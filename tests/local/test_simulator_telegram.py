@@ -37,9 +37,7 @@ def call(simulator: TelegramSimulator, method: str, token: str = TOKEN, **parame
         return client.post(f"/bot{token}/{method}", json=parameters)
 
 
-def send(
-    simulator: TelegramSimulator, text: str = "Hello", chat_id: int = CHAT, **extra: Any
-) -> httpx.Response:
+def send(simulator: TelegramSimulator, text: str = "Hello", chat_id: int = CHAT, **extra: Any) -> httpx.Response:
     return call(simulator, "sendMessage", chat_id=chat_id, text=text, **extra)
 
 
@@ -72,9 +70,7 @@ def test_message_ids_grow_across_bot_and_users(simulator: TelegramSimulator) -> 
 
 def test_parameters_may_come_as_a_form(simulator: TelegramSimulator) -> None:
     with httpx.Client(transport=httpx.WSGITransport(app=simulator), base_url="http://simulated") as client:
-        assert (
-            client.post(f"/bot{TOKEN}/sendmessage", data={"chat_id": "42", "text": "Hi"}).status_code == 200
-        )
+        assert client.post(f"/bot{TOKEN}/sendmessage", data={"chat_id": "42", "text": "Hi"}).status_code == 200
         assert client.get(f"/bot{TOKEN}/getMe").json()["result"]["is_bot"] is True
 
     assert simulator.sent_to(CHAT)[0].text == "Hi"
@@ -276,9 +272,7 @@ def test_a_429_is_met_as_often_as_ordered(simulator: TelegramSimulator) -> None:
         (TelegramFault.SLOW, 200, 1),
     ],
 )
-def test_faults_with_an_answer(
-    simulator: TelegramSimulator, fault: TelegramFault, status: int, delivered: int
-) -> None:
+def test_faults_with_an_answer(simulator: TelegramSimulator, fault: TelegramFault, status: int, delivered: int) -> None:
     simulator.order(fault)
 
     assert send(simulator).status_code == status

@@ -50,9 +50,7 @@ def test_commands_and_mentions_are_entities(factory: UpdateFactory) -> None:
 
     assert command is not None
     assert mention is not None
-    assert [(entity.type, entity.offset, entity.length) for entity in command.entities] == [
-        ("bot_command", 0, 6)
-    ]
+    assert [(entity.type, entity.offset, entity.length) for entity in command.entities] == [("bot_command", 0, 6)]
     assert list(mention.parse_entities().values()) == ["@simulated_bot"]
 
 
