@@ -1,0 +1,141 @@
+"""The one port of the local cloud: AWS, the HTTP API, the clock and the simulators, told apart by path."""
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.wrappers import Response
+
+from local import aws_request
+from local.aws_request import AwsRequest
+from local.clock import VirtualClock
+from local.faults import Faults
+from local.gate import Gate
+from local.http_api import HttpApi
+from local.lambda_api import LambdaApi
+from local.runtime import Runtime
+from local.sandbox import Sandbox
+from local.server import Environ, StartResponse, WsgiApp
+
+CLOCK_PATH = "/_local/clock"
+API_PREFIX = "/_api"
+CALLER_PREFIX = "/as"
+
+
+class Front:
+    """A WSGI application.
+
+    - `/_local/clock` the virtual time
+    - `/_api/…` the HTTP API
+    - `/as/<sandbox or function>/<prefix>/…` a simulator, called by a function
+    - `/<prefix>/…` a simulator, called by anybody else
+    - everything else is AWS: Lambda here, the rest in moto, both behind the gate.
+
+    Attributes:
+        timings: seconds that each DynamoDB operation took under the lock, by operation.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: VirtualClock,
+        runtime: Runtime,
+        lambda_api: LambdaApi,
+        http_api: HttpApi,
+        gate: Gate,
+        faults: Faults,
+        mounts: Mapping[str, WsgiApp],
+    ) -> None:
+        self._clock = clock
+        self._runtime = runtime
+        self._lambda_api = lambda_api
+        self._http_api = http_api
+        self._gate = gate
+        self._faults = faults
+        self._mounts = dict(mounts)
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        # moto's tables are not safe for threads: without this, acknowledged writes are lost.
+        self._dynamodb = threading.Lock()
+        self.timings: defaultdict[str, list[float]] = defaultdict(list)
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request."""
+        path: str = environ["PATH_INFO"]
+        first, _, rest = path.lstrip("/").partition("/")
+        if path == CLOCK_PATH:
+            return _send(Response(repr(self._clock.now())), environ, start_response)
+        if path.startswith(API_PREFIX + "/"):
+            _descend(environ, API_PREFIX)
+            return self._http_api(environ, start_response)
+        if path.startswith(CALLER_PREFIX + "/"):
+            return self._called_by_function(rest, environ, start_response)
+        if first in self._mounts:
+            _descend(environ, f"/{first}")
+            return self._mounts[first](environ, start_response)
+        return self._aws(environ, start_response)
+
+    def _called_by_function(self, rest: str, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        caller, _, below = rest.partition("/")
+        prefix = below.partition("/")[0]
+        app = self._mounts.get(prefix)
+        if app is None:
+            text = f"nothing is mounted at {prefix!r} in the local cloud"
+            return _send(Response(text, 404), environ, start_response)
+        _descend(environ, f"{CALLER_PREFIX}/{caller}/{prefix}")
+        sandbox = self._runtime.sandbox_named(caller)
+        if sandbox is None:
+            return app(environ, start_response)
+        operation = environ["PATH_INFO"].rstrip("/").rpartition("/")[2]
+        return self._faults.perform(sandbox, f"{prefix}:{operation}", app, environ, start_response)
+
+    def _aws(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        request = aws_request.parse(environ)
+        sandbox = self._runtime.sandbox_of(request.access_key)
+
+        def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+            return self._answer(request, sandbox, environ)(environ, start_response)
+
+        if sandbox is None:
+            return app(environ, start_response)
+        return self._faults.perform(sandbox, request.name, app, environ, start_response)
+
+    def _answer(self, request: AwsRequest, sandbox: Sandbox | None, environ: Environ) -> WsgiApp:
+        refusal = self._gate.refusal(request) or self._faults.conflicting(sandbox, request)
+        if refusal is not None:
+            return refusal
+        if request.invoked_function is not None:
+            return self._lambda_api.answer(request, environ)
+        return self._in_moto(request)
+
+    def _in_moto(self, request: AwsRequest) -> WsgiApp:
+        locked = request.service == "dynamodb"
+        lock: AbstractContextManager[Any] = self._dynamodb if locked else nullcontext()
+
+        def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+            with lock:
+                began = time.perf_counter()
+                # Read to its end under the lock: the answer is made from the items themselves.
+                answer = list(self._moto(environ, start_response))
+                if locked:
+                    self.timings[request.operation].append(time.perf_counter() - began)
+            return answer
+
+        return app
+
+
+def _send(response: Response, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    answer: Iterable[bytes] = response(environ, start_response)
+    return answer
+
+
+def _descend(environ: Environ, prefix: str) -> None:
+    """Move a prefix of the path to SCRIPT_NAME, as WSGI's mounted applications expect."""
+    environ["SCRIPT_NAME"] += prefix
+    environ["PATH_INFO"] = environ["PATH_INFO"].removeprefix(prefix) or "/"
+
+
+type Mount = Callable[[Environ, StartResponse], Iterable[bytes]]
