@@ -16,6 +16,7 @@ from local.simulators.telegram import TelegramSimulator
 from local.simulators.updates import UpdateFactory
 
 TELEGRAM_PREFIX = "telegram"
+BOT_USERNAME = "simulated_bot"
 WEBHOOK_SECRET = "simulated-webhook-secret"  # noqa: S105 (it opens nothing)
 _BOT_TOKEN = "7000000000:simulated-bot-token"  # noqa: S105 (it opens nothing)
 
@@ -76,7 +77,7 @@ class Outside:
     def __post_init__(self) -> None:
         """Make the simulators."""
         self.telegram = TelegramSimulator(self.clock, _BOT_TOKEN)
-        self.updates = UpdateFactory(self.clock, message_ids=self.telegram.next_message_id)
+        self.updates = UpdateFactory(self.clock, message_ids=self.telegram.next_message_id, bot_username=BOT_USERNAME)
         self.providers: dict[str, ProviderSimulator] = {
             provider_id: connection.simulator(self.clock, _simulated_key(provider_id))
             for provider_id, connection in CONNECTIONS.items()

@@ -1,0 +1,125 @@
+"""The local cloud's command line: `python -m local demo` and `python -m local chat`."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from local import chat, demo
+from local.simulators.faults import Fault
+from local.simulators.outside import CONNECTIONS
+from local.stage import BUILD_DIR, StageError
+
+_CANNOT_RUN = 2
+_INTERRUPTED = 130
+_MOST_MESSAGES = 5_000
+_MOST_CHATS = 100
+
+_KEYS = ", ".join(connection.variable for connection in CONNECTIONS.values())
+_DEMO = f"""\
+A virtual day, from 00:00 UTC: messages evenly spread over 24 hours over a few chats, each sent when the one
+before has been answered, through the template, the state machine and the functions that are deployed. Ends
+with a table and build/demo.json; exit code 1 if a figure is not as expected.
+
+Telegram and the providers are simulated. A provider whose key is in the environment is the real one, unless
+--simulated is given: {_KEYS}.
+"""
+_FAULTS = f"""\
+faults: {", ".join(Fault)}
+Not every provider has each. hang and stall cost a real time-out (about 20 s) whenever the provider is tried,
+so the day then has {demo.SLOW_MESSAGES} messages unless --messages says otherwise.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: Without the program's name; None for the process's own.
+
+    Returns:
+        The exit code.
+    """
+    parsed = _parser().parse_args(arguments)
+    console = Console()
+    try:
+        if parsed.command == "chat":
+            return chat.run(console, build_dir=parsed.build_dir, simulate_all=parsed.simulated)
+        return demo.run(_demo_options(parsed), console)
+    except StageError as error:
+        console.print(str(error), style="bold red", markup=False)
+        return _CANNOT_RUN
+    except KeyboardInterrupt:
+        console.print("stopped")
+        return _INTERRUPTED
+
+
+def _demo_options(parsed: argparse.Namespace) -> demo.Options:
+    return demo.Options(
+        messages=parsed.messages,
+        chats=parsed.chats,
+        faults=tuple(parsed.fault),
+        refuse_all=parsed.refuse_all,
+        build_dir=parsed.build_dir,
+        simulate_all=parsed.simulated,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m local", description="The whole system on this machine.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    day = commands.add_parser(
+        "demo",
+        help="a day of messages, with figures",
+        description=_DEMO,
+        epilog=_FAULTS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    day.add_argument("--messages", type=_whole(_MOST_MESSAGES), help=f"how many (default {demo.MESSAGES})")
+    day.add_argument(
+        "--chats", type=_whole(_MOST_CHATS), default=demo.CHATS, help="from how many chats (default %(default)s)"
+    )
+    troubles = day.add_mutually_exclusive_group()
+    troubles.add_argument(
+        "--fault",
+        type=_fault,
+        action="append",
+        default=[],
+        metavar="PROVIDER=FAULT",
+        help="what goes wrong all day, for instance copilot=500; may be repeated",
+    )
+    troubles.add_argument(
+        "--refuse-all",
+        action="store_true",
+        help="all four refuse the first message (then the day has just this one): one apology, and the answer "
+        "by itself when the first block ends",
+    )
+    talk = commands.add_parser("chat", help="chat with the assistant", description="Chat with the assistant.")
+    for command in (day, talk):
+        command.add_argument("--build-dir", type=Path, default=BUILD_DIR, help="where `sam build` put the functions")
+        command.add_argument("--simulated", action="store_true", help="simulate all providers, whatever keys are set")
+    return parser
+
+
+def _whole(most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isdecimal() or not 1 <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {most}")
+        return int(text)
+
+    return parse
+
+
+def _fault(text: str) -> tuple[str, Fault]:
+    provider_id, _, name = text.partition("=")
+    if provider_id not in CONNECTIONS:
+        raise argparse.ArgumentTypeError(f"no provider {provider_id!r}; there are {', '.join(CONNECTIONS)}")
+    if name not in set(Fault):
+        raise argparse.ArgumentTypeError(f"no fault {name!r}; there are {', '.join(Fault)}")
+    return provider_id, Fault(name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,187 @@
+"""The local cloud with its outside, set up for a person at a terminal: what the demo and the chat run on."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from rich.console import Console
+
+from local.clock import VirtualClock
+from local.cloud import LocalCloud, LocalCloudError
+from local.deployer import DeploymentError
+from local.figures import ExecutionRecord, TurnRecord
+from local.quota import ChainEntry, LedgerEntry, describe, read_chain
+from local.sandbox import SandboxError
+from local.simulators.outside import BOT_USERNAME, CONNECTIONS, Outside, real_keys
+from local.template import TemplateError
+
+PROJECT = Path(__file__).parents[1]
+BUILD_DIR = PROJECT / ".aws-sam" / "build"
+_CHAIN = Path("CoreLayer/python/assistant/chain.toml")
+_HTTP_OK = 200
+
+
+class StageError(Exception):
+    """Something that the person can mend; the message says how."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A running local cloud.
+
+    Attributes:
+        cloud: The cloud.
+        outside: Telegram and the providers.
+        chain: The providers as the running code knows them.
+    """
+
+    cloud: LocalCloud
+    outside: Outside
+    chain: Sequence[ChainEntry]
+
+    @property
+    def clock(self) -> VirtualClock:
+        """The virtual clock."""
+        return self.cloud.clock
+
+    def allow(self, user_id: int) -> None:
+        """Put a person on the allow-list, as the owner does."""
+        item = {"pk": {"S": "ALLOWED"}, "sk": {"S": str(user_id)}}
+        self.cloud.client("dynamodb").put_item(TableName=self.cloud.resources["RuntimeTable"], Item=item)
+
+    def write(self, chat_id: int, text: str) -> None:
+        """Let a chat write a message, and carry out what the webhook answers.
+
+        Raises:
+            StageError: the webhook did not take it.
+        """
+        update = self.outside.updates.text(chat_id, text)
+        status, answer = self.cloud.post_update(update)
+        if status != _HTTP_OK:
+            raise StageError(f"the webhook answered {status}; its log says:\n" + self.last_log("Webhook"))
+        self.outside.telegram.perform(answer)
+
+    def last_log(self, function: str, lines: int = 5) -> str:
+        """The last lines of a function's log."""
+        return "\n".join(list(self.cloud.logs(function))[-lines:])
+
+    def turns(self) -> list[Mapping[str, Any]]:
+        """All Turn items (docs/data-model.md). A scan: for the person who watches, never for the product."""
+        pages = (
+            self.cloud.client("dynamodb")
+            .get_paginator("scan")
+            .paginate(
+                TableName=self.cloud.resources["ConversationsTable"],
+                FilterExpression="begins_with(sk, :turn)",
+                ExpressionAttributeValues={":turn": {"S": "TURN#"}},
+            )
+        )
+        return [item for page in pages for item in page["Items"]]
+
+    def turn_records(self) -> list[TurnRecord]:
+        """All turns."""
+        return [
+            TurnRecord(
+                status=item["status"]["S"],
+                provider=item.get("provider", {}).get("S"),
+                ambiguous=bool(item.get("ambiguous", {}).get("BOOL")),
+                parks=int(item["parks"]["N"]),
+            )
+            for item in self.turns()
+        ]
+
+    def ms_per_transaction(self) -> float:
+        """Mean milliseconds of a TransactWriteItems inside DynamoDB."""
+        seconds = self.cloud.timings.get("TransactWriteItems", [])
+        return 1000 * fmean(seconds) if seconds else 0.0
+
+    def settle(self, deadline_s: float) -> bool:
+        """Wait until nothing goes on any more, at most `deadline_s` real seconds; tell whether that is so."""
+        try:
+            self.cloud.wait_until_quiet(deadline_s)
+        except TimeoutError:
+            return False
+        return True
+
+    def execution_records(self) -> list[ExecutionRecord]:
+        """All executions, in the order of their start."""
+        return [
+            ExecutionRecord(each.status == "SUCCEEDED", tuple(each.states), each.transitions)
+            for each in self.cloud.executions()
+        ]
+
+    def quota_lines(self) -> list[str]:
+        """What is left of each provider's quota."""
+        answer = self.cloud.client("dynamodb").query(
+            TableName=self.cloud.resources["RuntimeTable"],
+            KeyConditionExpression="pk = :ledger",
+            ExpressionAttributeValues={":ledger": {"S": "LEDGER"}},
+        )
+        ledger = {item["sk"]["S"]: _ledger_entry(item) for item in answer["Items"]}
+        return describe(self.chain, ledger, self.clock.now())
+
+
+@contextmanager
+def set_up(
+    console: Console, *, start: float | None = None, build_dir: Path = BUILD_DIR, simulate_all: bool = False
+) -> Iterator[Stage]:
+    """Start the cloud; stop it and everything that it started at the end.
+
+    Args:
+        console: Where progress is shown.
+        start: Virtual time at which to begin, epoch seconds; None for the real time.
+        build_dir: Where `sam build` put the functions.
+        simulate_all: Do not use real providers, even if the environment holds keys.
+
+    Raises:
+        StageError: there is no build, or the cloud can't start with it.
+    """
+    if not (build_dir / _CHAIN).is_file():
+        raise StageError(f"there is no build in {build_dir}: run `make build` first")
+    keys = {} if simulate_all else real_keys()
+    cloud = LocalCloud(
+        build_dir=build_dir,
+        parameters={"BotUsername": BOT_USERNAME},
+        start=start,
+        real_providers=frozenset(keys),
+    )
+    outside = Outside(cloud.clock, keys)
+    cloud.secrets |= outside.secrets
+    for prefix, simulator in outside.mounts.items():
+        cloud.mount(prefix, simulator)
+    introduce(console, outside)
+    try:
+        with console.status("starting the local cloud …"):
+            _start(cloud)
+        console.print(f"the local cloud started in {cloud.startup_s:.1f} s")
+        yield Stage(cloud, outside, read_chain(build_dir / _CHAIN))
+    finally:
+        outside.close()
+        cloud.stop()
+
+
+def _start(cloud: LocalCloud) -> None:
+    try:
+        cloud.start()
+    except (DeploymentError, LocalCloudError, SandboxError, TemplateError) as error:
+        raise StageError(f"the local cloud can't start: {error}") from error
+
+
+def introduce(console: Console, outside: Outside) -> None:
+    """Say what is simulated and what is not."""
+    console.print(f"Telegram is simulated; so are {', '.join(outside.providers) or 'no providers'}.")
+    for provider_id in outside.real_keys:
+        variable = CONNECTIONS[provider_id].variable
+        console.print(
+            f"{variable} is set: [bold]{provider_id} is the real one[/bold], its quota is used"
+            + (" and costs money." if provider_id == "anthropic" else ".")
+        )
+
+
+def _ledger_entry(item: Mapping[str, Any]) -> LedgerEntry:
+    windows = {name: int(value["N"]) for name, value in item.items() if ":" in name}
+    blocked_until = float(item.get("blocked_until", {}).get("N", 0))
+    return LedgerEntry(windows, blocked_until, item.get("block_cause", {}).get("S", ""))
