@@ -6,12 +6,31 @@ nothing of it.
 
 import importlib
 import os
+import signal
+import socket
+import threading
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from local.clock import RemoteClock
 
+_CONNECT_TIMEOUT_S = 5.0
+
 _clock = RemoteClock(os.environ["LOCAL_CLOCK_URL"])
+_driver = urlsplit(os.environ["LOCAL_DRIVER_URL"])
+
+
+def _die_with_driver() -> None:
+    """End this process and the emulator above it when the local cloud is gone, even if it was killed."""
+    address = (_driver.hostname or "127.0.0.1", _driver.port or 80)
+    with socket.create_connection(address, timeout=_CONNECT_TIMEOUT_S) as connection:
+        connection.sendall(f"GET {_driver.path} HTTP/1.0\r\nHost: {_driver.netloc}\r\n\r\n".encode())
+        connection.settimeout(None)
+        while connection.recv(4096):
+            pass
+    os.kill(os.getppid(), signal.SIGKILL)
+    os._exit(1)
 
 
 def _install_clock() -> None:
@@ -32,11 +51,14 @@ def _real_handler() -> Callable[[Any, Any], Any]:
 
 
 _clock.refresh()
+threading.Thread(target=_die_with_driver, name="driver", daemon=True).start()
 _install_clock()
 _handler = _real_handler()
+_arn = os.environ["LOCAL_FUNCTION_ARN"]
 
 
 def handler(event: Any, context: Any) -> Any:  # noqa: ANN401 (an event is any JSON)
-    """Call the real handler with the clock up to date."""
+    """Call the real handler with the clock up to date, and the ARN that the emulator does not know."""
     _clock.refresh()
+    context.invoked_function_arn = _arn
     return _handler(event, context)

@@ -14,6 +14,7 @@ from typing import Any, Self
 import boto3
 from botocore.config import Config
 from moto.backends import get_backend
+from moto.core.models import botocore_stubber
 from moto.dynamodb.models import dynamodb_backends
 from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
@@ -25,7 +26,7 @@ from local.engine import Engine
 from local.events import EventBus
 from local.executions import Execution
 from local.faults import Faults
-from local.front import API_PREFIX, CALLER_PREFIX, CLOCK_PATH, Front
+from local.front import API_PREFIX, CALLER_PREFIX, CLOCK_PATH, DRIVER_PATH, Front
 from local.functions import Function, Invocation
 from local.gate import Denied, Gate
 from local.http_api import HttpApi
@@ -129,10 +130,12 @@ class LocalCloud:
         """Start everything and deploy the template.
 
         Raises:
-            LocalCloudError: another local cloud runs in this process.
+            LocalCloudError: another local cloud runs in this process, or moto's `mock_aws` is active.
             DeploymentError: the template can't be deployed.
             TemplateError: the template can't be read.
         """
+        if botocore_stubber.enabled:
+            raise LocalCloudError("mock_aws is active in this process; it shares moto's stores with us")
         if not _in_use.acquire(blocking=False):
             raise LocalCloudError("another LocalCloud runs in this process; moto's stores are global")
         began = time.perf_counter()
@@ -153,7 +156,7 @@ class LocalCloud:
         if not self._running:
             return
         self._running = False
-        for part in ("_lambda_api", "_bus", "_runtime", "_engine", "_server"):
+        for part in ("_lambda_api", "_bus", "_runtime", "_engine", "_front", "_server"):
             if hasattr(self, part):
                 getattr(self, part).stop()
         for client in self._clients.values():
@@ -356,6 +359,7 @@ class LocalCloud:
         variables = {
             "AWS_ENDPOINT_URL": self.endpoint,
             "LOCAL_CLOCK_URL": self.endpoint + CLOCK_PATH,
+            "LOCAL_DRIVER_URL": self.endpoint + DRIVER_PATH,
             "TELEGRAM_API_URL": f"{caller}/telegram",
         }
         provider, path = PROVIDER_PATHS.get(function.logical_id, ("", ""))

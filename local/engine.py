@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import boto3
+import moto.core.models as moto_models
 import moto.dynamodb.models as dynamodb_models
 import moto.stepfunctions.parser.asl.component.state.state as asl_state
 import moto.stepfunctions.parser.asl.component.state.wait.wait_function.timestamp as wait_timestamp
@@ -34,6 +35,8 @@ from moto.stepfunctions.parser.asl.utils import boto_client
 from local.clock import VirtualClock
 
 _LOG = logging.getLogger("moto.stepfunctions")
+_INDEX_POSITION = 6
+"""Where `Table.query` has its `index_name`, after the hash key."""
 _ENGINE_POOL = 256
 _TASK_READ_TIMEOUT_S = 3600
 """Longer than any function may run: a state's own timeout is what ends a wait."""
@@ -314,6 +317,58 @@ def _touched(backend: Any, item: dict[str, Any]) -> Callable[[], None]:  # noqa:
     return restore
 
 
+def _partition_queries(_: Engine) -> Replacements:
+    """A query looks at the items of its partition; moto sorts the whole table first (90 ms at 3,000 items)."""
+    original = dynamodb_models.Table.query
+
+    def query(self: Any, hash_key: Any, *rest: Any, **named: Any) -> Any:  # noqa: ANN401
+        index = named.get("index_name") or (rest[_INDEX_POSITION] if len(rest) > _INDEX_POSITION else None)
+        conditions = named.get("hash_key_conditions") or []
+        if index is None:
+            found = _partition(self, hash_key)
+        elif conditions:
+            found = [item for item in _unsorted_items(self) if _has(item, conditions)]
+        else:
+            return original(self, hash_key, *rest, **named)
+        # The front lets one request at a time into DynamoDB, so nobody else sees this.
+        self.all_items = lambda: found
+        try:
+            return original(self, hash_key, *rest, **named)
+        finally:
+            del self.all_items
+
+    yield dynamodb_models.Table, "query", query
+
+
+def _partition(table: Any, hash_key: Any) -> list[Any]:  # noqa: ANN401
+    found = table.items.get(hash_key)
+    if found is None:
+        return []
+    return list(found.values()) if table.has_range_key else [found]
+
+
+def _unsorted_items(table: Any) -> Iterator[Any]:  # noqa: ANN401
+    for found in list(table.items.values()):
+        if table.has_range_key:
+            yield from found.values()
+        else:
+            yield found
+
+
+def _has(item: Any, conditions: list[tuple[str, Any]]) -> bool:  # noqa: ANN401
+    """Whether an item has the index's partition key; a cheap look before moto's own, which is exact."""
+    return all(name in item.attrs and item.attrs[name].type == value.type for name, value in conditions)
+
+
+def _no_mock_aws(_: Engine) -> Replacements:
+    """`mock_aws` refuses to start: it would wipe the stores that the local cloud works on."""
+
+    def start(self: Any, reset: bool = True) -> None:  # noqa: ANN401, ARG001
+        raise RuntimeError("a LocalCloud runs in this process; mock_aws would wipe what it stores")
+
+    yield moto_models.MockAWS, "start", start
+
+
 PATCHES: dict[str, Callable[[Engine], Replacements]] = {
     "role_clients": _role_clients,
     "parsed_definitions": _parsed_definitions,
@@ -323,4 +378,6 @@ PATCHES: dict[str, Callable[[Engine], Replacements]] = {
     "started_once": _started_once,
     "status_events": _status_events,
     "small_transactions": _small_transactions,
+    "partition_queries": _partition_queries,
+    "no_mock_aws": _no_mock_aws,
 }

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -22,6 +22,7 @@ from local.sandbox import Sandbox
 from local.server import Environ, StartResponse, WsgiApp
 
 CLOCK_PATH = "/_local/clock"
+DRIVER_PATH = "/_local/driver"
 API_PREFIX = "/_api"
 CALLER_PREFIX = "/as"
 
@@ -30,6 +31,7 @@ class Front:
     """A WSGI application.
 
     - `/_local/clock` the virtual time
+    - `/_local/driver` an answer that ends when the local cloud does
     - `/_api/…` the HTTP API
     - `/as/<sandbox or function>/<prefix>/…` a simulator, called by a function
     - `/<prefix>/…` a simulator, called by anybody else
@@ -60,6 +62,7 @@ class Front:
         self._moto = DomainDispatcherApplication(create_backend_app)
         # moto's tables are not safe for threads: without this, acknowledged writes are lost.
         self._dynamodb = threading.Lock()
+        self._stopped = threading.Event()
         self.timings: defaultdict[str, list[float]] = defaultdict(list)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -68,6 +71,9 @@ class Front:
         first, _, rest = path.lstrip("/").partition("/")
         if path == CLOCK_PATH:
             return _send(Response(repr(self._clock.now())), environ, start_response)
+        if path == DRIVER_PATH:
+            start_response("200 OK", [])
+            return self._until_stopped()
         if path.startswith(API_PREFIX + "/"):
             _descend(environ, API_PREFIX)
             return self._http_api(environ, start_response)
@@ -77,6 +83,14 @@ class Front:
             _descend(environ, f"/{first}")
             return self._mounts[first](environ, start_response)
         return self._aws(environ, start_response)
+
+    def stop(self) -> None:
+        """Let those go who wait for the end."""
+        self._stopped.set()
+
+    def _until_stopped(self) -> Iterable[bytes]:
+        yield b"running\n"
+        self._stopped.wait()
 
     def _called_by_function(self, rest: str, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         caller, _, below = rest.partition("/")
@@ -136,6 +150,3 @@ def _descend(environ: Environ, prefix: str) -> None:
     """Move a prefix of the path to SCRIPT_NAME, as WSGI's mounted applications expect."""
     environ["SCRIPT_NAME"] += prefix
     environ["PATH_INFO"] = environ["PATH_INFO"].removeprefix(prefix) or "/"
-
-
-type Mount = Callable[[Environ, StartResponse], Iterable[bytes]]

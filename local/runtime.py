@@ -210,4 +210,5 @@ class Runtime:
             "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
             "LAMBDA_TASK_ROOT": str(function.code[0]),
             "LOCAL_REAL_HANDLER": function.handler,
+            "LOCAL_FUNCTION_ARN": function.arn,
         }

@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import signal
 import socket
 import struct
@@ -42,6 +43,7 @@ _RUNTIME_PACKAGES = (
 )
 """What Lambda's Python runtime brings along, and the runtime client itself."""
 
+_OWN_MODULES = ("__init__.py", "bootstrap.py", "clock.py")
 _START_LIMIT_S = 10.0
 _START_ATTEMPTS = 3
 _INIT_ALLOWANCE_S = 60.0
@@ -92,7 +94,7 @@ def emulator() -> Path:
 
 
 def link_runtime(folder: Path) -> None:
-    """Fill `folder` with links to the packages that Lambda's runtime provides, and to this package.
+    """Fill `folder` with links to the packages that Lambda's runtime provides, and what we run of our own.
 
     The processes see these and nothing else of the virtual environment, so that a dependency missing from the
     layer is missing here too.
@@ -102,7 +104,9 @@ def link_runtime(folder: Path) -> None:
     for name in (*_RUNTIME_PACKAGES, *native):
         if (packages / name).exists():
             (folder / name).symlink_to(packages / name)
-    (folder / "local").symlink_to(Path(__file__).parent)
+    (folder / "local").mkdir()
+    for module in _OWN_MODULES:
+        shutil.copy(Path(__file__).parent / module, folder / "local")
 
 
 class Sandbox:

@@ -141,7 +141,9 @@ class Template:
         given = {name: value for name, value in self.parameters.items() if not name.startswith("AWS::")}
         # A session of our own: otherwise it looks for the region in this machine's AWS settings.
         translator = Translator(MANAGED_POLICY_ARNS, Parser(), boto_session=boto3.Session(region_name=REGION))
-        return dict(translator.translate(self._with_uploaded_paths(), given))
+        expanded = dict(translator.translate(self._with_uploaded_paths(), given))
+        translator.metrics.publish()  # to nobody; it warns if this is not called
+        return expanded
 
     def _with_uploaded_paths(self) -> dict[str, Any]:
         """The translator refuses local paths: `sam package` would have uploaded them."""
