@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from moto import mock_aws
@@ -26,6 +25,9 @@ from assistant.turns.failing import FailureReport
 from assistant.turns.model import Answer, ChatClaim, Said, Turn, TurnClaim
 from assistant.turns.preparing import Preparation, Route
 from assistant.turns.waking import Recovery, Waking
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
 
 NOON = 1_795_348_800  # 2026-11-22 12:00:00 UTC
 CHAT = "42"
@@ -256,6 +258,12 @@ class World:
         for claim in self.executions.started:
             if claim.execution not in self.executions.ended:
                 self.run(claim)
+
+    def sweep(self) -> list[str]:
+        """What the schedule does, and then every execution that it started."""
+        done = [self.recover(chat_id) for chat_id in self.claims.due()]
+        self.run_all()
+        return done
 
     def deliver_turn(self, number: int = 1) -> Delivered:
         return self.deliver(TurnClaim(ChatClaim(CHAT, self.turn(number).epoch), number))

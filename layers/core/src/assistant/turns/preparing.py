@@ -9,6 +9,7 @@ from assistant.errors import StoreContended, TurnInvalid
 from assistant.turns import texts
 from assistant.turns.ledger import NOT_CONFIGURED, Entry, available_at
 from assistant.turns.model import Chat, ChatClaim, InboxMessage, Turn, TurnStatus
+from assistant.turns.waking import pause_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,11 +74,7 @@ class Preparation:
 
     def _begin(self, claim: ChatClaim, chat: Chat, inbox: list[InboxMessage]) -> Route:
         if not inbox:
-            # A message whose transaction is not yet wholly visible is found by the sweep.
-            soon = int(self.clock.now()) + 60 if chat.waiting else None
-            if self.claims.release(claim, due_at=soon) or chat.waiting:
-                return Route(claim, IDLE)
-            return self(claim)
+            return self._nothing_to_do(claim, chat)
         match inbox[0].kind:
             case "text":
                 taken = _adjacent_texts(inbox)
@@ -86,6 +83,15 @@ class Preparation:
                 return self._retry(claim, chat, inbox[0])
             case "again":
                 return self._repeat(claim, chat, inbox[0])
+
+    def _nothing_to_do(self, claim: ChatClaim, chat: Chat) -> Route:
+        if chat.waiting:
+            # A message whose transaction is not wholly visible yet: left to the sweep, ever more seldom.
+            missed = (chat.recoveries or 0) + 1
+            self.claims.drop(claim, due_at=int(self.clock.now()) + pause_seconds(missed), recoveries=missed)
+        elif not self.claims.release(claim, due_at=None):
+            return self(claim)
+        return Route(claim, IDLE)
 
     def _retry(self, claim: ChatClaim, chat: Chat, command: InboxMessage) -> Route:
         failed = self.turns.read(claim.chat_id, chat.failed_turn) if chat.failed_turn is not None else None

@@ -21,6 +21,11 @@ QUICK_RECOVERIES = 2
 LONGEST_PAUSE_SECONDS = 6 * 3600
 
 
+def pause_seconds(times: int) -> int:
+    """How long the sweep leaves a chat alone that has failed so many times in a row."""
+    return int(min(SWEEP_SECONDS * 2 ** (times - 1), LONGEST_PAUSE_SECONDS))
+
+
 @dataclass(frozen=True, slots=True)
 class Waking:
     """Claims and starts."""
@@ -64,7 +69,7 @@ class Recovery:
                 return "working"
         recoveries = (chat.recoveries or 0) + 1
         if recoveries > QUICK_RECOVERIES:
-            pause = min(SWEEP_SECONDS * 2 ** (recoveries - QUICK_RECOVERIES - 1), LONGEST_PAUSE_SECONDS)
+            pause = pause_seconds(recoveries - QUICK_RECOVERIES)
             self.claims.drop(holder, due_at=int(self.clock.now()) + pause, recoveries=recoveries)
             return "paused"
         stolen = self.claims.steal(holder, recoveries=recoveries)
