@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _VERSION = "2023-06-01"
 _OK = 200
+_BAD_GATEWAY = 502
 
 
 class _Usage(msgspec.Struct):
@@ -24,29 +25,42 @@ class _Usage(msgspec.Struct):
     output_tokens: int | None = None
 
 
-class _Message(msgspec.Struct):
+class _Type(msgspec.Struct):
+    type: str
+
+
+class _Started(msgspec.Struct):
     model: str | None = None
     usage: _Usage | None = None
 
 
+class _MessageStart(msgspec.Struct):
+    message: _Started
+
+
 class _Delta(msgspec.Struct):
-    type: str | None = None
     text: str | None = None
-    stop_reason: str | None = None
 
 
-class _Event(msgspec.Struct):
-    type: str
-    message: _Message | None = None
-    delta: _Delta | None = None
+class _ContentBlockDelta(msgspec.Struct):
+    delta: _Delta
+
+
+class _MessageDelta(msgspec.Struct):
     usage: _Usage | None = None
 
 
-_EVENT = msgspec.json.Decoder(_Event)
+_TYPE = msgspec.json.Decoder(_Type)
+_MESSAGE_START = msgspec.json.Decoder(_MessageStart)
+_CONTENT_BLOCK_DELTA = msgspec.json.Decoder(_ContentBlockDelta)
+_MESSAGE_DELTA = msgspec.json.Decoder(_MessageDelta)
 
 
 class AnthropicMessagesReader:
-    """Reads message_start, content_block_delta, message_delta and message_stop; the rest says nothing we need."""
+    """Reads message_start, content_block_delta, message_delta and message_stop; the rest says nothing we need.
+
+    An event is read by the shape of its type only: other types may be added at any time ("Streaming messages").
+    """
 
     def __init__(self, model: str) -> None:
         self._model = model
@@ -57,17 +71,17 @@ class AnthropicMessagesReader:
 
     def feed(self, data: str) -> Failure | None:
         """Take an event's data."""
-        event = _EVENT.decode(data)
-        match event.type:
+        match _TYPE.decode(data).type:
             case "error":
-                return read_failure(_OK, {}, data)
-            case "message_start" if event.message is not None:
-                self._model = event.message.model or self._model
-                self._count(event.message.usage)
-            case "content_block_delta" if event.delta is not None and event.delta.text:
-                self._text.append(event.delta.text)
+                return read_failure(_OK, {}, data) or Failure(_BAD_GATEWAY)
+            case "message_start":
+                started = _MESSAGE_START.decode(data).message
+                self._model = started.model or self._model
+                self._count(started.usage)
+            case "content_block_delta":
+                self._text.append(_CONTENT_BLOCK_DELTA.decode(data).delta.text or "")
             case "message_delta":
-                self._count(event.usage)
+                self._count(_MESSAGE_DELTA.decode(data).usage)
             case "message_stop":
                 self._complete = True
         return None
@@ -80,6 +94,11 @@ class AnthropicMessagesReader:
     @property
     def complete(self) -> bool:
         """Whether message_stop came."""
+        return self._complete
+
+    @property
+    def over(self) -> bool:
+        """The same: nothing follows message_stop."""
         return self._complete
 
     def answer(self) -> Answer:

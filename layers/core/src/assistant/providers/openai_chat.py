@@ -37,7 +37,7 @@ class _Usage(msgspec.Struct):
 
 
 class _Chunk(msgspec.Struct):
-    choices: list[_Choice] = []
+    choices: list[_Choice] | None = None
     model: str | None = None
     usage: _Usage | None = None
     error: msgspec.Raw | None = None
@@ -54,18 +54,19 @@ class OpenAIChatReader:
         self._text: list[str] = []
         self._usage = _Usage()
         self._complete = False
+        self._over = False
 
     def feed(self, data: str) -> Failure | None:
         """Take an event's data."""
         if data.strip() == _DONE:
-            self._complete = True
+            self._complete = self._over = True
             return None
         chunk = _CHUNK.decode(data)
         self._model = chunk.model or self._model
         self._usage = chunk.usage or self._usage
         if chunk.error is not None and bytes(chunk.error) != b"null":
             return read_failure(_OK, {}, data)
-        for choice in chunk.choices:
+        for choice in chunk.choices or ():
             if choice.finish_reason == "error":
                 return Failure(_BAD_GATEWAY)
             self._complete = self._complete or choice.finish_reason is not None
@@ -78,6 +79,11 @@ class OpenAIChatReader:
     def complete(self) -> bool:
         """Whether a finish_reason or [DONE] came."""
         return self._complete
+
+    @property
+    def over(self) -> bool:
+        """Whether [DONE] came; between finish_reason and it comes the usage."""
+        return self._over
 
     def answer(self) -> Answer:
         """What was said so far."""

@@ -15,12 +15,22 @@ class Reader(Protocol):
     """Reads one streamed answer, event by event."""
 
     def feed(self, data: str) -> Failure | None:
-        """Take an event's data; answers the failure if it is one. ValueError: not what the protocol sends."""
+        """Take an event's data; answers the failure if it is one.
+
+        Raises:
+            ValueError: not what the protocol sends (msgspec's errors among them).
+            RecursionError: nested too deeply.
+        """
         ...
 
     @property
     def complete(self) -> bool:
-        """Whether the provider has said that it is done."""
+        """Whether the provider has said all of its answer."""
+        ...
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more is to come."""
         ...
 
     def answer(self) -> Answer:

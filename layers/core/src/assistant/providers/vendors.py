@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import httpx
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 class Vendor(Protocol):
@@ -66,6 +66,13 @@ class _CopilotUser(msgspec.Struct):
     endpoints: _Endpoints = msgspec.field(default_factory=_Endpoints)
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    since: float
+    key: str = field(repr=False)
+    url: str
+
+
 class Copilot:
     """GitHub Copilot: the account's plan decides where it is asked, and the GitHub token itself is the bearer.
 
@@ -73,13 +80,22 @@ class Copilot:
         http: the client to discover with.
         default_url: where to ask if GitHub names no place.
         fixed_url: where to ask without discovering; empty to discover.
+        monotonic: seconds of a clock that never goes back.
     """
 
-    def __init__(self, http: httpx.Client, default_url: str, fixed_url: str) -> None:
+    def __init__(
+        self,
+        http: httpx.Client,
+        default_url: str,
+        fixed_url: str,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._http = http
         self._default = default_url
         self._fixed = fixed_url
-        self._found: tuple[float, str] | None = None
+        self._monotonic = monotonic
+        self._found: _Found | None = None
 
     def headers(self) -> Mapping[str, str]:
         """As an editor sends them; a place of the owner's choice gets none."""
@@ -89,17 +105,19 @@ class Copilot:
         """The account's endpoint, remembered for half an hour."""
         if self._fixed:
             return self._fixed
-        now = time.monotonic()
-        if self._found is None or now - self._found[0] > _DISCOVERY_SECONDS:
-            self._found = (now, self._discover(key))
-        return self._found[1]
+        found = self._found
+        if found is None or found.key != key or self._monotonic() - found.since > _DISCOVERY_SECONDS:
+            found = self._found = self._discover(key)
+        return self._default if found is None else found.url
 
-    def _discover(self, key: str) -> str:
-        with contextlib.suppress(httpx.HTTPError, msgspec.DecodeError):
+    def _discover(self, key: str) -> _Found | None:
+        """Ask GitHub; None, and no memory of it, if it does not answer with a place that the token may be sent to."""
+        with contextlib.suppress(httpx.HTTPError, msgspec.DecodeError, UnicodeError, RecursionError):
             response = self._http.get(
                 _COPILOT_USER, headers={"Authorization": f"token {key}"}, timeout=_DISCOVERY_TIMEOUT
             )
             if response.status_code == httpx.codes.OK:
                 user = msgspec.json.decode(response.content, type=_CopilotUser)
-                return (user.endpoints.api or self._default).rstrip("/")
-        return self._default
+                url = (user.endpoints.api or self._default).rstrip("/")
+                return _Found(self._monotonic(), key, url) if url.startswith("https://") else None
+        return None
