@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,6 @@ import httpx
 import msgspec
 
 from assistant.errors import (
-    AssistantError,
     DeliveryDelayed,
     DeliveryFailed,
     DeliveryRefused,
@@ -23,9 +23,30 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 TIMEOUT = httpx.Timeout(10, connect=4)
+LEAST_DELAY_SECONDS = 1
+"""Of a 429 that names no time to wait."""
+
 FIRST_TYPING_SECONDS = 3.5
 TYPING_SECONDS = 4
 """An action is shown for 5 seconds (Bot API, "sendChatAction"); the webhook's response has just shown one."""
+
+
+_REFUSALS = (
+    "bot was blocked by the user",
+    "bot was kicked",
+    "bot is not a member",
+    "user is deactivated",
+    "chat not found",
+    "message thread not found",
+    "not enough rights",
+    "upgraded to a supergroup",
+    "message is too long",
+    "message text is empty",
+)
+"""What Telegram says when it refuses. Of its description only these words are kept: others may quote the message."""
+
+# httpx logs the address of every request at INFO, and Telegram's addresses hold the bot's token.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 class _Parameters(msgspec.Struct):
@@ -34,7 +55,6 @@ class _Parameters(msgspec.Struct):
 
 class _Result(msgspec.Struct):
     ok: bool = False
-    error_code: int = 0
     description: str = ""
     parameters: _Parameters = msgspec.field(default_factory=_Parameters)
 
@@ -50,11 +70,15 @@ class TelegramMessenger:
         http: the client to use.
         url: of the Bot API server, without the token.
         token: gives the bot's token when it is needed; it is part of every address, so addresses are never logged.
+        first_typing: seconds until "typing" is shown.
+        typing_every: seconds after which it is shown again.
     """
 
     http: httpx.Client
     url: str
     token: Callable[[], str]
+    first_typing: float = FIRST_TYPING_SECONDS
+    typing_every: float = TYPING_SECONDS
 
     def parts(self, text: str) -> list[str]:
         """Cut a text into messages of at most 4096 UTF-16 units."""
@@ -85,11 +109,12 @@ class TelegramMessenger:
             call["message_thread_id"] = thread_id
 
         def refresh() -> None:
-            pause = FIRST_TYPING_SECONDS
+            pause = self.first_typing
             while not over.wait(pause):
-                with contextlib.suppress(AssistantError):
+                # Nobody could do anything about it, whatever it is: the secret store's errors are among them.
+                with contextlib.suppress(Exception):
                     self._call("sendChatAction", call)
-                pause = TYPING_SECONDS
+                pause = self.typing_every
 
         thread = threading.Thread(target=refresh, name="typing", daemon=True)
         thread.start()
@@ -101,8 +126,14 @@ class TelegramMessenger:
 
     def _call(self, method: str, call: dict[str, Any]) -> None:
         try:
-            response = self.http.post(f"{self.url}/bot{self.token()}/{method}", json=call, timeout=TIMEOUT)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol):
+            response = self.http.post(f"{self.url}/bot{self.token().strip()}/{method}", json=call, timeout=TIMEOUT)
+        except (
+            httpx.ConnectError,
+            httpx.ConnectTimeout,
+            httpx.InvalidURL,
+            httpx.PoolTimeout,
+            httpx.UnsupportedProtocol,
+        ):
             raise DeliveryFailed("Telegram could not be reached") from None
         except httpx.HTTPError:
             raise DeliveryUncertain("Telegram did not answer") from None
@@ -110,18 +141,23 @@ class TelegramMessenger:
 
 
 def _check(response: httpx.Response) -> None:
-    """Translate an answer that is not a success. The texts of Telegram's errors hold nothing of the message."""
+    """Translate an answer that is not a success."""
     try:
         result = _RESULT.decode(response.content)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         result = _Result()
     status = response.status_code
     if status == httpx.codes.OK and result.ok:
         return
     if status == httpx.codes.TOO_MANY_REQUESTS:
-        raise DeliveryDelayed(result.parameters.retry_after or 1)
+        raise DeliveryDelayed(max(result.parameters.retry_after or 0, LEAST_DELAY_SECONDS))
     if status in (httpx.codes.UNAUTHORIZED, httpx.codes.NOT_FOUND):
         raise DeliveryFailed(f"Telegram refuses the bot's token (HTTP {status})")
     if httpx.codes.is_client_error(status):
-        raise DeliveryRefused(f"Telegram refuses the message: {result.description} (HTTP {status})")
+        raise DeliveryRefused(f"Telegram refuses the message: {_refusal(result)} (HTTP {status})")
     raise DeliveryUncertain(f"Telegram answered HTTP {status}")
+
+
+def _refusal(result: _Result) -> str:
+    described = result.description.lower()
+    return next((words for words in _REFUSALS if words in described), "for another reason")

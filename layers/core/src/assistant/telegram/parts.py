@@ -15,7 +15,8 @@ def units(text: str) -> int:
 def split(text: str, limit: int = PART_UNITS) -> list[str]:
     """Cut a text into parts of at most `limit` UTF-16 units, at a paragraph, line, sentence or word where it can.
 
-    White space around a cut is dropped; a text without anything to show has no parts.
+    White space around a cut is dropped; a text without anything to show has no parts. `limit` is at least 2: a code
+    point may be two units.
     """
     parts: list[str] = []
     rest = text.strip()

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from assistant.errors import UpdateInvalid
 from assistant.turns.accepting import Incoming
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 LONGEST_BODY = 1024 * 1024
 """Bytes. Telegram's own updates are far smaller."""
@@ -46,11 +50,18 @@ class _Answered(msgspec.Struct):
     sender: _User | None = msgspec.field(default=None, name="from")
 
 
+class _SenderChat(msgspec.Struct):
+    """A channel or group in whose name was written: "from" is then Telegram's own stand-in."""
+
+    id: Id
+
+
 class _Message(msgspec.Struct):
     message_id: int
     date: int
     chat: _Chat
     sender: _User | None = msgspec.field(default=None, name="from")
+    sender_chat: _SenderChat | None = None
     message_thread_id: int | None = None
     is_topic_message: bool = False
     text: str | None = None
@@ -94,7 +105,7 @@ def read_update(body: bytes, bot_username: str) -> Incoming | Ignored:
         update = _UPDATE.decode(body)
         fields = _FIELDS.decode(body)
         message_fields = _FIELDS.decode(fields["message"]).keys() if update.message else ()
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise UpdateInvalid("not an update") from None
     message = update.message
     if message is None:
@@ -102,7 +113,7 @@ def read_update(body: bytes, bot_username: str) -> Incoming | Ignored:
     kind: str | None = "text" if message.text is not None else next((k for k in KINDS if k in message_fields), None)
     if kind is None:
         return Ignored(update.update_id, "service message")
-    if message.sender is None or message.sender.is_bot:
+    if message.sender is None or message.sender.is_bot or message.sender_chat is not None:
         return Ignored(update.update_id, "not from a user")
     return _incoming(update.update_id, message, message.sender, kind, bot_username.lower())
 
@@ -110,9 +121,10 @@ def read_update(body: bytes, bot_username: str) -> Incoming | Ignored:
 def _incoming(update_id: int, message: _Message, sender: _User, kind: str, bot: str) -> Incoming:
     group = message.chat.type != "private"
     command, for_us, text = _command(message.text or "", bot)
-    mentioned = _mentioned(message, bot)
-    if mentioned and command is None:
-        text = re.sub(rf"@{re.escape(bot)}\b", "", text, flags=re.IGNORECASE).strip() or text
+    mentions = _mentions(message, bot)
+    if command is None:
+        text = _without(text, mentions) or text
+    addressed = for_us if command else bool(mentions) or _answers_bot(message, bot)
     return Incoming(
         update_id=update_id,
         message_id=message.message_id,
@@ -120,7 +132,7 @@ def _incoming(update_id: int, message: _Message, sender: _User, kind: str, bot: 
         chat_id=str(message.chat.id),
         sender_id=str(sender.id),
         group=group,
-        addressed=for_us if command else not group or mentioned or _answers_bot(message, bot),
+        addressed=addressed or not group,
         command=command,
         text=text if kind == "text" else None,
         kind=kind,
@@ -137,16 +149,19 @@ def _command(text: str, bot: str) -> tuple[str | None, bool, str]:
     return found[1].lower(), name is None or name.lower() == bot, text[found.end() :].strip()
 
 
-def _mentioned(message: _Message, bot: str) -> bool:
-    written = message.text or message.caption or ""
-    # Offsets count UTF-16 code units (Bot API, "MessageEntity").
-    units = written.encode("utf-16-le")
-    for entity in message.entities or message.caption_entities:
-        if entity.type == "mention":
-            mention = units[2 * entity.offset : 2 * (entity.offset + entity.length)].decode("utf-16-le", "replace")
-            if mention.lower() == f"@{bot}":
-                return True
-    return False
+def _mentions(message: _Message, bot: str) -> list[slice]:
+    """Where the bot is mentioned, as bytes of UTF-16: offsets count its code units (Bot API, "MessageEntity")."""
+    units = (message.text or message.caption or "").encode("utf-16-le")
+    entities = message.entities if message.text is not None else message.caption_entities
+    places = [slice(2 * e.offset, 2 * (e.offset + e.length)) for e in entities if e.type == "mention"]
+    return [place for place in places if units[place].decode("utf-16-le", "replace").lower() == f"@{bot}"]
+
+
+def _without(text: str, places: Sequence[slice]) -> str:
+    units = bytearray(text.encode("utf-16-le"))
+    for place in reversed(places):
+        del units[place]
+    return units.decode("utf-16-le", "replace").strip()
 
 
 def _answers_bot(message: _Message, bot: str) -> bool:
