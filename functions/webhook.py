@@ -28,8 +28,7 @@ def handle(
     event: Mapping[str, Any], accept: Acceptance, secret: Callable[[], str], bot_username: str
 ) -> dict[str, Any]:
     """Check the secret, read the update, accept it, answer with at most one method call."""
-    sent = event["headers"].get(SECRET_HEADER, "")
-    if not hmac.compare_digest(sent.encode(), secret().encode()):
+    if not _authentic(event["headers"].get(SECRET_HEADER, ""), secret()):
         logger.warning("wrong webhook secret")
         return {"statusCode": 401}
     try:
@@ -51,9 +50,17 @@ def handle(
     return _answer(webhook_call(update, response))
 
 
+def _authentic(sent: str, secret: str) -> bool:
+    # Bytes: on text that is not ASCII, compare_digest raises.
+    return bool(sent) and hmac.compare_digest(sent.encode(errors="surrogatepass"), secret.encode())
+
+
 def _body(event: Mapping[str, Any]) -> bytes:
     body: str = event.get("body") or ""
-    return base64.b64decode(body) if event.get("isBase64Encoded") else body.encode()
+    try:
+        return base64.b64decode(body) if event.get("isBase64Encoded") else body.encode()
+    except ValueError:
+        raise UpdateInvalid("not text") from None
 
 
 def _answer(call: Mapping[str, Any] | None) -> dict[str, Any]:
