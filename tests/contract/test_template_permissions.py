@@ -1,0 +1,139 @@
+"""template.yaml: each role holds what its function needs and nothing else."""
+
+import re
+
+import pytest
+
+from assistant.stores import schema
+from assistant.turns.chain import load_chain
+from tests.contract import template
+
+LOG_DELIVERY = frozenset(
+    {
+        # Step Functions developer guide, "Logging", IAM policies for CloudWatch Logs: these take no resource.
+        "logs:CreateLogDelivery",
+        "logs:GetLogDelivery",
+        "logs:UpdateLogDelivery",
+        "logs:DeleteLogDelivery",
+        "logs:ListLogDeliveries",
+        "logs:PutResourcePolicy",
+        "logs:DescribeResourcePolicies",
+        "logs:DescribeLogGroups",
+    }
+)
+BASIC_EXECUTION = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
+"""Writes logs, nothing else; SAM gives it to every function."""
+
+SECRETS_READ_BY: dict[str, set[str]] = {
+    "Webhook": {"telegram-webhook-secret"},
+    "DeliverReply": {"telegram-bot-token"},
+    **{provider.state: {provider.secret, "telegram-bot-token"} for provider in load_chain().providers},
+}
+RUNTIME_PARTITIONS = {schema.LEDGER, schema.ALLOWED, f"{schema.STRANGER}*"}
+EXECUTIONS_STARTED_BY = {"Webhook", "DeliverReply", "TurnStopped", "Sweep"}
+GRANTS = template.grants()
+FUNCTIONS = list(template.functions())
+
+
+def _grants_of(function: str) -> list[template.Grant]:
+    return [grant for grant in GRANTS if grant.role == f"{function}Role"]
+
+
+def test_every_function_has_a_role_of_its_own() -> None:
+    roles = {name: template.text(function["Role"]) for name, function in template.functions().items()}
+
+    assert roles == {name: f"{name}Role.Arn" for name in roles}
+    assert [name for name, function in template.written_functions().items() if "Role" in function] == []
+    assert template.resources("AWS::IAM::Role").keys() == {f"{name}Role" for name in [*roles, "TurnStateMachine"]}
+
+
+def test_no_role_has_a_managed_policy_but_that_for_writing_logs() -> None:
+    managed = {
+        policy for role in template.resources("AWS::IAM::Role").values() for policy in role.get("ManagedPolicyArns", [])
+    }
+
+    assert managed == {BASIC_EXECUTION}
+
+
+def test_every_statement_allows_named_actions() -> None:
+    assert [grant for grant in GRANTS if grant.effect != "Allow"] == []
+    assert [(grant.role, action) for grant in GRANTS for action in grant.actions if "*" in action] == []
+
+
+def test_every_statement_names_its_resources_but_for_log_deliveries() -> None:
+    unnamed = [grant for grant in GRANTS if "*" in grant.resources]
+
+    assert [(grant.role, sorted(grant.actions - LOG_DELIVERY)) for grant in unnamed] == [("TurnStateMachineRole", [])]
+
+
+def test_a_wildcard_in_a_resource_stands_only_for_the_executions_of_the_state_machine() -> None:
+    wild = {resource for grant in GRANTS for resource in grant.resources if "*" in resource and resource != "*"}
+
+    assert [resource for resource in wild if not resource.endswith(":execution:${AWS::StackName}-turn:*")] == []
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_reads_exactly_its_own_secrets(function: str) -> None:
+    read = {
+        resource.partition(":parameter${SecretsPath}")[2]
+        for grant in _grants_of(function)
+        if any(action.startswith("ssm:") for action in grant.actions)
+        for resource in grant.resources
+    }
+
+    assert read == SECRETS_READ_BY.get(function, set())
+
+
+def test_secrets_are_read_one_by_one() -> None:
+    ssm = {action for grant in GRANTS for action in grant.actions if action.startswith(("ssm:", "kms:", "secrets"))}
+
+    assert ssm == {"ssm:GetParameter"}
+
+
+def test_every_access_to_the_runtime_table_is_bound_to_a_known_partition() -> None:
+    for grant in GRANTS:
+        if any(re.search(r"RuntimeTable\b", resource) for resource in grant.resources):
+            assert grant.leading_keys, grant
+            assert set(grant.leading_keys) <= RUNTIME_PARTITIONS, grant
+            assert grant.resources == ("RuntimeTable.Arn",), grant
+
+
+def test_a_function_touches_only_the_tables_in_its_environment() -> None:
+    for function in FUNCTIONS:
+        granted = {
+            match[1]
+            for grant in _grants_of(function)
+            for resource in grant.resources
+            if (match := re.search(r"\b(ConversationsTable|RuntimeTable)\b", resource))
+        }
+        variables = template.functions()[function]["Environment"]["Variables"]
+        named = {template.text(value) for name, value in variables.items() if name.endswith("_TABLE")}
+        assert granted == named, function
+
+
+def test_no_role_may_read_a_whole_table() -> None:
+    assert [grant.role for grant in GRANTS if "dynamodb:Scan" in grant.actions] == []
+
+
+def test_only_the_sweep_reads_the_due_index() -> None:
+    readers = [(grant.role, grant.actions) for grant in GRANTS if any("/index/" in name for name in grant.resources)]
+
+    assert readers == [("SweepRole", frozenset({"dynamodb:Query"}))]
+
+
+def test_executions_are_started_only_by_those_who_claim_or_hand_over_a_chat() -> None:
+    starters = {grant.role for grant in GRANTS if "states:StartExecution" in grant.actions}
+
+    assert starters == {f"{function}Role" for function in EXECUTIONS_STARTED_BY}
+    arns = {function: template.environment(function).get("STATE_MACHINE_ARN") for function in FUNCTIONS}
+    assert {function for function, arn in arns.items() if arn} == EXECUTIONS_STARTED_BY
+
+
+def test_the_state_machines_arn_written_out_is_that_of_its_name() -> None:
+    name = template.resources("AWS::Serverless::StateMachine", of=template.written())["TurnStateMachine"]["Name"]
+
+    for function in EXECUTIONS_STARTED_BY:
+        arn = template.functions()[function]["Environment"]["Variables"]["STATE_MACHINE_ARN"]
+        assert template.text(arn).partition(":stateMachine:")[2] == template.text(name), function
+    started = {resource for grant in GRANTS if "states:StartExecution" in grant.actions for resource in grant.resources}
+    assert {resource.partition(":stateMachine:")[2] for resource in started} == {template.text(name)}
