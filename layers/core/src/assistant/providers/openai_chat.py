@@ -40,7 +40,6 @@ class _Chunk(msgspec.Struct):
     choices: list[_Choice] | None = None
     model: str | None = None
     usage: _Usage | None = None
-    error: msgspec.Raw | None = None
 
 
 _CHUNK = msgspec.json.Decoder(_Chunk)
@@ -61,11 +60,12 @@ class OpenAIChatReader:
         if data.strip() == _DONE:
             self._complete = self._over = True
             return None
+        failure = read_failure(_OK, {}, data)
+        if failure is not None:
+            return failure
         chunk = _CHUNK.decode(data)
         self._model = chunk.model or self._model
         self._usage = chunk.usage or self._usage
-        if chunk.error is not None and bytes(chunk.error) != b"null":
-            return read_failure(_OK, {}, data)
         for choice in chunk.choices or ():
             if choice.finish_reason == "error":
                 return Failure(_BAD_GATEWAY)
