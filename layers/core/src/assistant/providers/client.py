@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import httpx
 from httpx_sse import EventSource
@@ -117,8 +117,7 @@ class ProviderClient:
         )
         response = self.http.send(request, stream=True)
         try:
-            if isinstance(response.stream, httpx.SyncByteStream):
-                response.stream = _Bounded(response, response.stream, deadline)
+            response.stream = _Bounded(response, cast("httpx.SyncByteStream", response.stream), deadline)
             return self._read(response)
         finally:
             response.close()
