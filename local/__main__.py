@@ -1,6 +1,8 @@
 """The local cloud's command line: `python -m local demo` and `python -m local chat`."""
 
 import argparse
+import logging
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -43,6 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     parsed = _parser().parse_args(arguments)
+    # Whoever ends this, the functions' processes end with it.
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, signal.default_int_handler)
+    # moto logs the states that are interrupted by the end as if they had failed.
+    logging.getLogger("moto").setLevel(logging.CRITICAL)
     console = Console()
     try:
         if parsed.command == "chat":
@@ -64,6 +71,7 @@ def _demo_options(parsed: argparse.Namespace) -> demo.Options:
         refuse_all=parsed.refuse_all,
         build_dir=parsed.build_dir,
         simulate_all=parsed.simulated,
+        output=parsed.output,
     )
 
 
@@ -96,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         help="all four refuse the first message (then the day has just this one): one apology, and the answer "
         "by itself when the first block ends",
     )
+    day.add_argument("--output", type=Path, default=demo.OUTPUT, help="where the figures go (default build/demo.json)")
     talk = commands.add_parser("chat", help="chat with the assistant", description="Chat with the assistant.")
     for command in (day, talk):
         command.add_argument("--build-dir", type=Path, default=BUILD_DIR, help="where `sam build` put the functions")

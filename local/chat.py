@@ -117,7 +117,7 @@ class Chat:
         sent = self.stage.outside.telegram.sent_to(_CHAT)
         for message in sent[self.shown :]:
             self.console.print("[bold green]assistant>[/bold green] ", end="")
-            self.console.print(message.text, markup=False, highlight=False)
+            self.console.print(message.text, markup=False, highlight=False, soft_wrap=True)
         self.shown = len(sent)
 
     def _show_path(self, executions_before: int, seconds: float) -> None:
@@ -170,7 +170,7 @@ class Chat:
         self._say(HELP)
 
     def _say(self, text: str) -> None:
-        self.console.print(text, style="dim", markup=False, highlight=False)
+        self.console.print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
 def run(console: Console, *, build_dir: Path = BUILD_DIR, simulate_all: bool = False) -> int:
@@ -183,7 +183,7 @@ def run(console: Console, *, build_dir: Path = BUILD_DIR, simulate_all: bool = F
         StageError: it could not run.
     """
     with set_up(console, build_dir=build_dir, simulate_all=simulate_all) as stage:
-        console.print(HELP, markup=False, highlight=False)
+        console.print(HELP, markup=False, highlight=False, soft_wrap=True)
         Chat(stage, console).converse(_reader())
     return 0
 
@@ -192,4 +192,11 @@ def _reader() -> Callable[[], str]:
     if sys.stdin.isatty():
         session: PromptSession[str] = PromptSession()
         return lambda: session.prompt(PROMPT)
-    return lambda: input(PROMPT)
+    return _echoed_line
+
+
+def _echoed_line() -> str:
+    """A line of a pipe, shown as if it had been typed, so that the output reads as a conversation."""
+    line = input()
+    print(PROMPT + line)
+    return line

@@ -29,7 +29,6 @@ OUTPUT = PROJECT / "build" / "demo.json"
 
 _DAY_S = 86_400
 _ANSWER_DEADLINE_S = 300.0
-_QUIET_DEADLINE_S = 60.0
 _FIRST_CHAT = 1001
 _LONGEST_DAY_S = 90.0
 _MOST_TRANSITIONS = 6
@@ -108,18 +107,15 @@ class _Day:
 
     def _ask(self, number: int, chat_id: int) -> None:
         began = time.monotonic()
-        replies = len(self.stage.outside.telegram.sent_to(chat_id))
+        replies = self._replies(chat_id)
         self.stage.write(chat_id, marked(number, _TOPICS[number % len(_TOPICS)]))
-        answered = self._wait_for_reply(chat_id, replies + 1)
+        # The next message moves the clock: not before all that belongs to this one is over.
+        self.stage.settle(_ANSWER_DEADLINE_S)
+        answered = self._replies(chat_id) > replies
         self.questions.append(Question(number, chat_id, time.monotonic() - began if answered else None))
 
-    def _wait_for_reply(self, chat_id: int, replies: int) -> bool:
-        came = self.stage.outside.telegram.wait_for(
-            lambda sent: sum(message.chat_id == chat_id for message in sent) >= replies, _ANSWER_DEADLINE_S
-        )
-        # The next message moves the clock: not while this turn is being put away.
-        self.stage.settle(_QUIET_DEADLINE_S)
-        return came
+    def _replies(self, chat_id: int) -> int:
+        return len(self.stage.outside.telegram.sent_to(chat_id))
 
     def _ask_while_all_refuse(self, chat_id: int) -> None:
         began = time.monotonic()
@@ -127,7 +123,7 @@ class _Day:
         for provider_id in outside.providers:
             outside.order(provider_id, Fault.THROTTLED)
         self.stage.write(chat_id, marked(1, _TOPICS[1]))
-        self._wait_for_reply(chat_id, 1)
+        self.stage.settle(_ANSWER_DEADLINE_S)
         apologies = outside.telegram.sent_to(chat_id)
         for apology in apologies:
             self._tell(f"all refuse: “{apology.text}”")
@@ -139,17 +135,18 @@ class _Day:
     def _drive_to_the_end_of_the_block(self, chat_id: int, replies: int) -> bool:
         retry_at = max((int(turn.get("retry_at", {}).get("N", 0)) for turn in self.stage.turns()), default=0)
         self.stage.clock.jump_to(retry_at)
-        self._tell("the first block ends; nothing is written")
+        self._tell("the first block ends; nobody writes anything, the sweep looks every five minutes")
         for _ in range(3):
-            self.stage.settle(_QUIET_DEADLINE_S)
-            if len(self.stage.outside.telegram.sent_to(chat_id)) >= replies:
+            self.stage.settle(_ANSWER_DEADLINE_S)
+            if self._replies(chat_id) >= replies:
                 self._tell(f"asked again by itself: “{self.stage.outside.telegram.sent_to(chat_id)[-1].text}”")
                 return True
-            self.stage.clock.advance(_SWEEP_S)  # the sweep looks every five minutes
+            self.stage.clock.advance(_SWEEP_S)
         return False
 
     def _tell(self, what: str) -> None:
-        self.console.print(f"{datetime.fromtimestamp(self.stage.clock.now(), UTC):%H:%M:%S} {what}", markup=False)
+        moment = datetime.fromtimestamp(self.stage.clock.now(), UTC)
+        self.console.print(f"{moment:%H:%M:%S} {what}", markup=False, highlight=False, soft_wrap=True)
 
 
 def run(options: Options, console: Console) -> int:
@@ -175,12 +172,12 @@ def run(options: Options, console: Console) -> int:
     options.output.write_text(json.dumps(asdict(figures), indent=2) + "\n", "utf-8")
     speed = pace(day.questions)
     console.print(_table(figures, speed))
-    console.print(f"written to {options.output}", markup=False)
+    console.print(f"written to {options.output}", markup=False, highlight=False, soft_wrap=True)
     problems = problems_of(figures, speed, options, everything_simulated=everything_simulated)
     if not day.refused_as_expected:
         problems.append("the refused message did not get one apology and then, by itself, its answer")
     for problem in problems:
-        console.print(f"[bold red]not as expected:[/bold red] {problem}")
+        console.print(f"[bold red]not as expected:[/bold red] {problem}", soft_wrap=True)
     return 1 if problems else 0
 
 

@@ -172,7 +172,7 @@ def _start(cloud: LocalCloud) -> None:
 
 def introduce(console: Console, outside: Outside) -> None:
     """Say what is simulated and what is not."""
-    console.print(f"Telegram is simulated; so are {', '.join(outside.providers) or 'no providers'}.")
+    console.print(f"Telegram is simulated; so are {', '.join(outside.providers) or 'no providers'}.", highlight=False)
     for provider_id in outside.real_keys:
         variable = CONNECTIONS[provider_id].variable
         console.print(

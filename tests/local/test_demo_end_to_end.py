@@ -1,0 +1,136 @@
+"""The demo and the chat run through the whole local cloud, as a person starts them, and leave nothing behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+BUILT = PROJECT / ".aws-sam" / "build" / ".built"
+DEADLINE_S = 120
+
+pytestmark = [
+    pytest.mark.skipif(not BUILT.exists(), reason="no build: run `make build`"),
+    pytest.mark.skipif(sys.platform != "linux", reason="the runtime interface emulator runs on Linux"),
+]
+
+
+def started(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "local", *arguments, "--simulated"],
+        cwd=PROJECT,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def read_until(process: subprocess.Popen[str], text: str) -> str:
+    """What a process says up to the line that holds `text`; all of it if it ends before."""
+    assert process.stdout is not None
+    told = ""
+    for line in process.stdout:
+        told += line
+        if text in line:
+            break
+    return told
+
+
+def end(process: subprocess.Popen[str], ending: signal.Signals) -> set[int]:
+    """End a process, expect no traceback, and tell which processes it had."""
+    functions = children_of(process.pid)
+    process.send_signal(ending)
+    rest, _ = process.communicate(timeout=DEADLINE_S)
+    assert "Traceback" not in rest
+    return functions
+
+
+def all_gone(pids: set[int]) -> bool:
+    """Whether the processes end within seconds: what was killed may not have been reaped by init yet."""
+    deadline = time.monotonic() + 5
+    while living := {pid for pid in pids if is_alive(pid)}:
+        if time.monotonic() > deadline:
+            return False
+        os.sched_yield()
+        pids = living
+    return True
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def children_of(pid: int) -> set[int]:
+    """Every process below one, through /proc."""
+    found: set[int] = set()
+    for listing in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, listing.read_text().split()):
+            found |= {child} | children_of(child)
+    return found
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "demo.json"
+
+
+def test_a_short_day(output: Path) -> None:
+    demo = started("demo", "--messages", "6", "--chats", "2", "--output", str(output))
+    told, _ = demo.communicate(timeout=DEADLINE_S)
+
+    assert demo.returncode == 0, told
+    figures = json.loads(output.read_text())
+    assert (figures["messages"], figures["answered"], figures["lost"]) == (6, 6, 0)
+    assert figures["by_provider"] == {"copilot": 6, "openrouter": 0, "ollama-cloud": 0, "anthropic": 0}
+    assert figures["transitions_first_provider"] <= 6
+    assert "Telegram is simulated" in told
+
+
+def test_a_provider_out_of_order_is_answered_for_by_the_next(output: Path) -> None:
+    demo = started("demo", "--messages", "3", "--fault", "copilot=500", "--output", str(output))
+    told, _ = demo.communicate(timeout=DEADLINE_S)
+
+    assert demo.returncode == 0, told
+    figures = json.loads(output.read_text())
+    assert figures["by_provider"]["openrouter"] == figures["answered"] == 3
+    assert figures["fallbacks"] >= 1
+
+
+def test_a_chat_through_a_pipe_until_ctrl_c() -> None:
+    chat = started("chat")
+    assert chat.stdin is not None
+    chat.stdin.write("What is a turtle?\n")
+    chat.stdin.flush()
+    told = read_until(chat, "anthropic 40 of 40")
+
+    functions = end(chat, signal.SIGINT)
+
+    assert chat.returncode == 0
+    assert "simulated" in told
+    assert "assistant> [simulated copilot] You said: What is a turtle?" in told
+    assert "PrepareTurn → RouteTurn → AskCopilot → DeliverReply" in told
+    assert "copilot 65 of 66 today" in told
+    assert len(functions) >= 4
+    assert all_gone(functions)
+
+
+def test_a_demo_that_is_ended_leaves_nothing_behind(output: Path) -> None:
+    demo = started("demo", "--messages", "1000", "--output", str(output))
+    read_until(demo, "25 of 1000")
+
+    functions = end(demo, signal.SIGTERM)
+
+    assert demo.returncode == 130
+    assert len(functions) >= 4
+    assert all_gone(functions)
+    assert not output.exists()
