@@ -55,7 +55,7 @@ def all_executions() -> list[Execution]:
 
 def running() -> int:
     """How many executions have not ended."""
-    return sum(1 for execution in _raw() if execution.status == "RUNNING")
+    return sum(1 for execution in _raw() if _status(execution) == "RUNNING")
 
 
 def count() -> int:
@@ -66,6 +66,11 @@ def count() -> int:
 def _raw() -> Iterator[Any]:
     for state_machine in list(stepfunctions_parser_backends[ACCOUNT][REGION].state_machines):
         yield from list(state_machine.executions)
+
+
+def _status(execution: Any) -> str:  # noqa: ANN401 (moto is not typed for us)
+    """The status; moto has none for an instant between making an execution and starting it."""
+    return "RUNNING" if execution.exec_status is None else str(execution.status)
 
 
 def _read(execution: Any) -> Execution:  # noqa: ANN401 (moto is not typed for us)
@@ -84,7 +89,7 @@ def _read(execution: Any) -> Execution:  # noqa: ANN401 (moto is not typed for u
     return Execution(
         name=execution.name,
         arn=execution.exec_arn,
-        status=execution.status,
+        status=_status(execution),
         input=execution.execution_input,
         output=execution.output,
         error=execution.error,
