@@ -30,6 +30,8 @@ FIRST_TYPING_SECONDS = 3.5
 TYPING_SECONDS = 4
 """An action is shown for 5 seconds (Bot API, "sendChatAction"); the webhook's response has just shown one."""
 
+LAST_TYPING_SECONDS = 1
+
 
 _REFUSALS = (
     "bot was blocked by the user",
@@ -72,6 +74,7 @@ class TelegramMessenger:
         token: gives the bot's token when it is needed; it is part of every address, so addresses are never logged.
         first_typing: seconds until "typing" is shown.
         typing_every: seconds after which it is shown again.
+        last_typing: seconds that an answer waits for a "typing" under way: shown after it, it would look like more.
     """
 
     http: httpx.Client
@@ -79,6 +82,7 @@ class TelegramMessenger:
     token: Callable[[], str]
     first_typing: float = FIRST_TYPING_SECONDS
     typing_every: float = TYPING_SECONDS
+    last_typing: float = LAST_TYPING_SECONDS
 
     def parts(self, text: str) -> list[str]:
         """Cut a text into messages of at most 4096 UTF-16 units."""
@@ -122,7 +126,7 @@ class TelegramMessenger:
             yield
         finally:
             over.set()
-            thread.join(timeout=1)  # an answer does not wait for a slow Telegram
+            thread.join(timeout=self.last_typing)
 
     def _call(self, method: str, call: dict[str, Any]) -> None:
         try:

@@ -23,9 +23,8 @@ def split(text: str, limit: int = PART_UNITS) -> list[str]:
     while units(rest) > limit:
         head = _head(rest, limit)
         cut = _cut(head)
-        part, rest = head[:cut].rstrip(), rest[cut:].lstrip()
-        if part:
-            parts.append(part)
+        parts.append(head[:cut].rstrip())
+        rest = rest[cut:].lstrip()
     return [*parts, rest] if rest else parts
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from assistant.turns.accepting import Incoming, Response, Say, Silence, Typing
+from assistant.turns.accepting import Incoming, Response, Say, Typing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,5 +29,4 @@ def webhook_call(incoming: Incoming, response: Response) -> Mapping[str, Any] | 
                     "allow_sending_without_reply": True,
                 }
             return call
-        case Silence():
-            return None
+    return None

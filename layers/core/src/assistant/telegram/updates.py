@@ -122,7 +122,7 @@ def _incoming(update_id: int, message: _Message, sender: _User, kind: str, bot: 
     group = message.chat.type != "private"
     command, for_us, text = _command(message.text or "", bot)
     mentions = _mentions(message, bot)
-    if command is None:
+    if mentions and command is None:
         text = _without(text, mentions) or text
     addressed = for_us if command else bool(mentions) or _answers_bot(message, bot)
     return Incoming(
