@@ -69,7 +69,7 @@ class RecordedMessenger:
     def __init__(self, limit: int = parts.PART_UNITS) -> None:
         self.sent: list[tuple[str, str]] = []
         self.calls: list[dict[str, Any]] = []
-        self.trouble: list[Exception | None] = []
+        self.trouble: list[BaseException | None] = []
         self.limit = limit
         self.typing_shown = 0
 
@@ -94,7 +94,7 @@ class ScriptedModel:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.script: list[str | ProviderError | Callable[[], None]] = []
+        self.script: list[str | ProviderError | Callable[[], object]] = []
         self.asked: list[list[Said]] = []
 
     def ask(self, system: str, conversation: Sequence[Said], *, key: str, seconds: float) -> Answer:

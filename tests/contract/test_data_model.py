@@ -1,9 +1,9 @@
 """docs/data-model.md ↔ assistant.stores.schema ↔ what the stores really write."""
 
 import contextlib
+import inspect
 import json
 import re
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,13 +130,11 @@ def _attributes(write: dict[str, Any]) -> set[str]:
 
 def _writing_module() -> str:
     """The store module that is at work: the innermost but `dynamodb`, through which all of them write."""
-    frame = sys._getframe()
+    frame = inspect.currentframe()
     while frame is not None:
         file = Path(frame.f_code.co_filename)
         if file.parent == STORES and file.stem != "dynamodb":
             return file.stem
-        if frame.f_back is None:
-            break
         frame = frame.f_back
     return OWNER
 

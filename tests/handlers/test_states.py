@@ -91,7 +91,7 @@ def test_sweep_starts_what_was_stored_and_not_started(deployed: Deployed) -> Non
     deployed.allow(CHAT)
     arn = deployed.state_machine_arn
     deployed.environment.setenv("STATE_MACHINE_ARN", arn + "-gone")
-    with pytest.raises(Exception, match="(?i)state ?machine does not exist"):
+    with pytest.raises(Exception, match=r"(?i)state ?machine does not exist"):
         deployed.post(deployed.outside.updates.text(CHAT, "hello"))
     deployed.environment.setenv("STATE_MACHINE_ARN", arn)
     deployed.clock.advance(61)

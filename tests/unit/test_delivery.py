@@ -60,7 +60,7 @@ def test_an_unreachable_telegram_is_tried_again(world: World, answered: TurnClai
 
 @pytest.mark.parametrize("part", [0, 1])
 def test_a_part_in_doubt_is_not_sent_again_and_the_user_is_told(world: World, answered: TurnClaim, part: int) -> None:
-    world.messenger.trouble = [None] * part + [DeliveryUncertain("no answer")]
+    world.messenger.trouble = [*[None] * part, DeliveryUncertain("no answer")]
 
     assert world.deliver(answered).ambiguous
 
@@ -73,7 +73,7 @@ def test_a_part_in_doubt_is_not_sent_again_and_the_user_is_told(world: World, an
 
 @pytest.mark.parametrize("part", [0, 1])
 def test_a_part_that_a_crash_left_in_the_middle_is_not_sent_again(world: World, answered: TurnClaim, part: int) -> None:
-    world.messenger.trouble = [None] * part + [KeyboardInterrupt()]  # type: ignore[list-item]  # a crash
+    world.messenger.trouble = [*[None] * part, KeyboardInterrupt()]
     with pytest.raises(KeyboardInterrupt):
         world.deliver(answered)
 
@@ -106,7 +106,7 @@ def test_the_notice_is_tried_once_and_never_in_the_way(world: World, answered: T
 
 
 def test_a_notice_that_a_crash_interrupted_is_not_repeated(world: World, answered: TurnClaim) -> None:
-    world.messenger.trouble = [DeliveryUncertain("no answer"), None, KeyboardInterrupt()]  # type: ignore[list-item]
+    world.messenger.trouble = [DeliveryUncertain("no answer"), None, KeyboardInterrupt()]
     with pytest.raises(KeyboardInterrupt):
         world.deliver(answered)
 
@@ -130,7 +130,7 @@ def test_two_deliveries_at_once_send_each_part_once(world: World, answered: Turn
         send(*args, **more)  # type: ignore[arg-type]
         world.deliver(answered)
 
-    world.messenger.send = meanwhile_another  # type: ignore[assignment, method-assign]
+    world.messenger.send = meanwhile_another  # type: ignore[method-assign]
     with pytest.raises(StoreContended):
         world.deliver(answered)
     world.deliver(answered)
@@ -151,7 +151,7 @@ def test_a_delivery_that_died_after_handing_the_chat_over_starts_the_next(world:
     assert world.executions.started[-1] == ChatClaim(CHAT, 2)
 
 
-def _dies(_claim: ChatClaim) -> None:
+def _dies(claim: ChatClaim) -> None:
     raise KeyboardInterrupt
 
 

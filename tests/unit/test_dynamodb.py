@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def stubbed(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Stubber, Table]]:
-    monkeypatch.setattr(dynamodb.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr("assistant.stores.dynamodb.time.sleep", lambda _seconds: None)
     client = boto3.client("dynamodb")
     with Stubber(client) as stubber:
         yield stubber, Table(client, "t")

@@ -35,7 +35,7 @@ def test_messages_in_a_row_are_one_turn(world: World) -> None:
 
 def test_a_message_during_the_turn_is_answered_by_the_next_execution(world: World) -> None:
     world.say("first")
-    world.models["copilot"].script = [lambda: world.say("second") and None]
+    world.models["copilot"].script = [lambda: world.say("second")]
 
     world.run_all()
 
@@ -86,7 +86,7 @@ def test_new_begins_a_new_conversation(world: World) -> None:
 
 def test_a_turn_begun_before_new_is_not_part_of_the_new_conversation(world: World) -> None:
     world.say("before")
-    world.models["copilot"].script = [lambda: world.say("/new") and None]
+    world.models["copilot"].script = [lambda: world.say("/new")]
     world.run_all()
     world.say("after")
     world.run_all()
@@ -174,7 +174,7 @@ def test_a_late_answer_changes_nothing(world: World) -> None:
     world.say()
     route = world.prepare(world.executions.started[0])
     turn = TurnClaim(route.claim, route.turn or 0)
-    world.models["openrouter"].script = [lambda: world.ask("copilot")(turn) and None]
+    world.models["openrouter"].script = [lambda: world.ask("copilot")(turn)]
 
     assert world.ask("openrouter")(turn) == "late"
     assert world.turn().provider == "copilot"
