@@ -17,6 +17,7 @@ from moto.backends import get_backend
 from moto.core.models import botocore_stubber
 from moto.dynamodb.models import dynamodb_backends
 from moto.iam.models import iam_backends
+from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 from moto.sts.models import sts_backends
 
 from local import executions
@@ -413,5 +414,8 @@ def _backends() -> Iterator[Any]:
     for name in _STORES:
         for by_region in get_backend(name).values():
             yield from by_region.values()
+    # The interpreter's stores are apart from those that `get_backend` knows.
+    for by_region in stepfunctions_parser_backends.values():
+        yield from by_region.values()
     yield from iam_backends[ACCOUNT].values()
     yield from sts_backends[ACCOUNT].values()

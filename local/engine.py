@@ -13,6 +13,7 @@ import threading
 import types
 import uuid
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,8 +26,9 @@ import moto.stepfunctions.parser.backend.execution as sfn_execution
 import moto.stepfunctions.parser.models as sfn_models
 from botocore.config import Config
 from moto.core.config import default_user_config
-from moto.stepfunctions.parser.asl.component.common.retry import max_attempts_decl, retrier_decl
-from moto.stepfunctions.parser.asl.component.state.exec import execute_state
+from moto.stepfunctions.parser.api import ExecutionStatus
+from moto.stepfunctions.parser.asl.component import eval_component
+from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
 from moto.stepfunctions.parser.asl.component.state.wait.wait_function import wait_function
 from moto.stepfunctions.parser.asl.eval.event import event_manager
 from moto.stepfunctions.parser.asl.parse import asl_parser
@@ -65,7 +67,7 @@ class Engine:
     _undo: list[Callable[[], None]] = field(default_factory=list)
     stopping: bool = False
     ending: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self) -> None:
         """Apply the patches and let executions run."""
@@ -103,6 +105,17 @@ class Engine:
 
         if not self.clock.wait_until(end, real_limit_s=seconds * self.time_scale, stop=over) and not over():
             self.clock.jump_to(end)
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """Counts while a status is new and not told yet: somebody may ask whether all is quiet."""
+        with self._lock:
+            self.ending += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.ending -= 1
 
     def _replace(self, owner: Any, attribute: str, replacement: Any) -> None:  # noqa: ANN401
         original = owner.__dict__[attribute]
@@ -166,30 +179,9 @@ def _parsed_definitions(_: Engine) -> Replacements:
             return parsed[definition]
 
     yield asl_parser.AmazonStateLanguageParser, "parse", staticmethod(parse)
-
-
-def _retries_per_visit(_: Engine) -> Replacements:
-    """A state that is entered again has all its retries again; moto counts over the whole execution.
-
-    https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html: retries belong to "each
-    individual state's invocation".
-    """
-    original = execute_state.ExecutionState._eval_state  # noqa: SLF001 (what is patched is moto's inside)
-    original_key = max_attempts_decl.MaxAttemptsDecl._attempt_number_key  # noqa: SLF001
-    lock = threading.Lock()
-
-    def attempt_number_key(self: Any) -> str:  # noqa: ANN401
-        # The key is made on first use, which two executions of one parsed definition may reach together.
-        with lock:
-            return str(original_key(self))
-
-    def eval_state(self: Any, env: Any) -> None:  # noqa: ANN401
-        for retrier in self.retry.retriers if self.retry else ():
-            env.heap.pop(attempt_number_key(retrier.max_attempts), None)
-        original(self, env)
-
-    yield max_attempts_decl.MaxAttemptsDecl, "_attempt_number_key", attempt_number_key
-    yield execute_state.ExecutionState, "_eval_state", eval_state
+    # A component's key into an execution's memory is made on first use, which two executions that share the
+    # component may reach together; its identity is as unique while it is kept here.
+    yield eval_component.EvalComponent, "heap_key", property(lambda component: str(id(component)))
 
 
 def _virtual_waits(engine: Engine) -> Replacements:
@@ -245,12 +237,36 @@ def _started_once(_: Engine) -> Replacements:
     yield sfn_models.StepFunctionsParserBackend, "start_execution", start_execution
 
 
+def _stopped_at_once(engine: Engine) -> Replacements:
+    """StopExecution aborts now; moto lets the running task end first, whose error then becomes the outcome.
+
+    https://docs.aws.amazon.com/step-functions/latest/apireference/API_StopExecution.html
+    """
+    original_stop = sfn_execution.Execution.stop
+    worker = sfn_execution.BaseExecutionWorkerCommunication
+    original_reflect = worker._reflect_execution_status  # noqa: SLF001
+
+    def stop(self: Any, stop_date: Any, error: str | None, cause: str | None) -> None:  # noqa: ANN401
+        original_stop(self, stop_date=stop_date, error=error, cause=cause)
+        self.stop_date = dt.datetime.fromtimestamp(engine.clock.now(), dt.UTC)
+        self.error, self.cause = error or None, cause or None
+        self.exec_status = ExecutionStatus.ABORTED
+
+    def reflect(self: Any) -> None:  # noqa: ANN401
+        if self.execution.exec_status != ExecutionStatus.ABORTED:
+            original_reflect(self)
+
+    yield sfn_execution.Execution, "stop", stop
+    yield worker, "_reflect_execution_status", reflect
+
+
 def _status_events(engine: Engine) -> Replacements:
     """Executions tell when they start and end, which moto keeps to itself.
 
     https://docs.aws.amazon.com/step-functions/latest/dg/eventbridge-integration.html
     """
     original_start = sfn_execution.Execution.start
+    original_stop = sfn_execution.Execution.stop
     original_terminated = sfn_execution.BaseExecutionWorkerCommunication.terminated
 
     def start(self: Any) -> None:  # noqa: ANN401
@@ -258,17 +274,21 @@ def _status_events(engine: Engine) -> Replacements:
         original_start(self)
 
     def terminated(self: Any) -> None:  # noqa: ANN401
-        # Counted while the status is new and not told yet: somebody may ask whether all is quiet.
-        with engine.lock:
-            engine.ending += 1
-        try:
+        with engine.telling():
+            stopped = self.execution.exec_status == ExecutionStatus.ABORTED
             original_terminated(self)
-            engine.on_status(self.execution)
-        finally:
-            with engine.lock:
-                engine.ending -= 1
+            if not stopped:
+                engine.on_status(self.execution)
+
+    def stop(self: Any, **details: Any) -> None:  # noqa: ANN401
+        with engine.telling():
+            running = self.exec_status == ExecutionStatus.RUNNING
+            original_stop(self, **details)
+            if running and self.exec_status == ExecutionStatus.ABORTED:
+                engine.on_status(self)
 
     yield sfn_execution.Execution, "start", start
+    yield sfn_execution.Execution, "stop", stop
     yield sfn_execution.BaseExecutionWorkerCommunication, "terminated", terminated
 
 
@@ -372,10 +392,10 @@ def _no_mock_aws(_: Engine) -> Replacements:
 PATCHES: dict[str, Callable[[Engine], Replacements]] = {
     "role_clients": _role_clients,
     "parsed_definitions": _parsed_definitions,
-    "retries_per_visit": _retries_per_visit,
     "virtual_waits": _virtual_waits,
     "virtual_timestamps": _virtual_timestamps,
     "started_once": _started_once,
+    "stopped_at_once": _stopped_at_once,
     "status_events": _status_events,
     "small_transactions": _small_transactions,
     "partition_queries": _partition_queries,

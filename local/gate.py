@@ -9,7 +9,7 @@ import functools
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -64,7 +64,7 @@ class Gate:
     def __init__(self, admin_keys: set[str], table_keys: Callable[[str, str | None], str | None]) -> None:
         self._admin_keys = admin_keys
         self._table_keys = table_keys
-        self._principals: dict[str, tuple[str, list[Mapping[str, Any]]]] = {}
+        self._principals: dict[str, tuple[str, Sequence[Mapping[str, Any]]]] = {}
         self._lock = threading.Lock()
         self.denied: list[Denied] = []
 
@@ -88,7 +88,7 @@ class Gate:
             self._log(arn, request.name, "*", str(unknown))
             return _not_authorized(request, arn, request.name, "*", f"the gate does not know it: {unknown}")
 
-    def _first_refusal(self, request: AwsRequest, arn: str, policies: list[Mapping[str, Any]]) -> WsgiApp | None:
+    def _first_refusal(self, request: AwsRequest, arn: str, policies: Sequence[Mapping[str, Any]]) -> WsgiApp | None:
         common = {"aws:RequestedRegion": REGION, "aws:PrincipalArn": arn, "aws:PrincipalAccount": ACCOUNT}
         for access in needed(request, self._table_keys):
             verdict = evaluate(policies, access.action, access.resource, {**common, **access.context})
@@ -104,7 +104,7 @@ class Gate:
         with self._lock:
             self._principals.clear()
 
-    def _principal(self, access_key: str) -> tuple[str, list[Mapping[str, Any]]] | None:
+    def _principal(self, access_key: str) -> tuple[str, Sequence[Mapping[str, Any]]] | None:
         with self._lock:
             if access_key not in self._principals:
                 found = _role_of(access_key)
@@ -114,7 +114,7 @@ class Gate:
             return self._principals[access_key]
 
 
-def _role_of(access_key: str) -> tuple[str, list[Mapping[str, Any]]] | None:
+def _role_of(access_key: str) -> tuple[str, Sequence[Mapping[str, Any]]] | None:
     """The role behind temporary credentials, and its policies parsed."""
     session = sts_backends[ACCOUNT]["aws"].get_assumed_role_from_access_key(access_key)
     if session is None:
@@ -137,7 +137,7 @@ def _not_authorized(request: AwsRequest, arn: str, action: str, resource: str, r
     return aws_error(request.service, code, message, HTTPStatus.FORBIDDEN if forbidden else HTTPStatus.BAD_REQUEST)
 
 
-def evaluate(policies: list[Mapping[str, Any]], action: str, resource: str, context: Mapping[str, Any]) -> str:
+def evaluate(policies: Sequence[Mapping[str, Any]], action: str, resource: str, context: Mapping[str, Any]) -> str:
     """Whether identity policies allow an action: `allowed`, `not allowed` or `explicit deny`.
 
     Raises:

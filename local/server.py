@@ -188,7 +188,8 @@ class WebServer:
 
     def stop(self) -> None:
         """Stop answering and close every connection."""
-        self._server.shutdown()
+        if self._thread.is_alive():  # shutdown waits for a loop, for ever if there is none
+            self._server.shutdown()
+            self._thread.join()
         self._server.server_close()
         self._server.close_connections()
-        self._thread.join()
