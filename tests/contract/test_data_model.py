@@ -107,7 +107,11 @@ class Observer:
                 if kind and row:
                     self.writers.setdefault((kind.name, row.name), set()).add(module)
 
-    def _end(self, **_event: Any) -> None:
+    def _end(self, parsed: dict[str, Any], **_event: Any) -> None:
+        if "Attributes" in parsed:  # of an UpdateItem that returns all that is there now
+            ((table, _, _),) = self._touched
+            self.items[table].add(json.dumps(parsed["Attributes"], sort_keys=True))
+            return
         for table, pk, sk in self._touched:
             key = {"pk": {"S": pk}, "sk": {"S": sk}}
             found = self.world.conversations.client.get_item(TableName=table.lower(), Key=key, ConsistentRead=True)
