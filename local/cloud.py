@@ -97,10 +97,13 @@ class LocalCloud:
     ) -> None:
         if mode not in {"build", "source"}:
             raise ValueError(f"mode is build or source, not {mode}")
-        path = template or ROOT / "template.yaml"
+        # Absolute: the functions' processes have folders of their own.
+        path = (template or ROOT / "template.yaml").resolve()
         self._template = Template(path, parameters or {})
         self._mode = mode
-        self._build_dir = None if mode == "source" else build_dir or path.parent / ".aws-sam" / "build"
+        self._build_dir = None
+        if mode == "build":
+            self._build_dir = (build_dir or path.parent / ".aws-sam" / "build").resolve()
         self._time_scale = time_scale
         self._max_environments = max_environments
         self._real_providers = real_providers

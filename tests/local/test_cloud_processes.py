@@ -1,13 +1,16 @@
 """Function processes: started when needed, none left behind."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
 
-from tests.local.small_stack import eventually, small_cloud
+import pytest
+
+from tests.local.small_stack import TEMPLATE, eventually, small_cloud
 
 _ROOT = Path(__file__).parents[2]
 _DRIVER = """
@@ -72,3 +75,19 @@ def test_a_driver_that_is_killed_takes_its_processes_along() -> None:
     finally:
         driver.kill()
         driver.communicate()
+
+
+def test_a_build_runs_with_its_layer_and_lambdas_own_packages_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fixtures = TEMPLATE.parent
+    for name in ("Receive", "Work", "Watch"):
+        shutil.copytree(fixtures / "functions", tmp_path / "build" / name)
+    shutil.copytree(fixtures / "layer" / "src", tmp_path / "build" / "SampleLayer" / "python")
+    monkeypatch.chdir(tmp_path)
+
+    with small_cloud(mode="build", build_dir=Path("build")) as cloud:
+        names = ["sample", "boto3", "moto", "httpx", "pytest"]
+        found = cloud.invoke("Work", {"item": "1", "do": "importable", "names": names})
+
+    assert found == {"sample": True, "boto3": True, "moto": False, "httpx": False, "pytest": False}
