@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,13 @@ import boto3
 import pytest
 
 from assistant.errors import DeliveryDelayed, ProviderExhausted, ProviderRejected, TurnInvalid
-from local.simulators.faults import TelegramFault
+from assistant.observability import logger
+from local.simulators.faults import Fault, TelegramFault
 from local.simulators.outside import CONNECTIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.handlers.conftest import Deployed
 
 CHAT = 4242
@@ -135,15 +139,38 @@ def test_telegrams_429_leaves_by_its_class_name(deployed: Deployed, turn: dict[s
     assert deployed.call("prepare_turn", deployed.claim())["route"] == "wait"
 
 
+@pytest.fixture
+def printed() -> Iterator[io.StringIO]:
+    """What the functions log, as CloudWatch would get it."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logger.registered_formatter)
+    logging.getLogger("serverless-openclaw").addHandler(handler)
+    yield stream
+    logging.getLogger("serverless-openclaw").removeHandler(handler)
+
+
 def test_logs_hold_ids_and_never_what_was_said_or_a_key(
-    deployed: Deployed, turn: dict[str, Any], capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    deployed: Deployed, turn: dict[str, Any], printed: io.StringIO
 ) -> None:
-    caplog.set_level(logging.DEBUG)
     for module in ASK.values():
         deployed.call(module, turn)
     deployed.call("report_failure", turn)
     deployed.call("deliver_reply", turn)
 
-    printed = "".join(capfd.readouterr()) + caplog.text
-    secrets = [SECRET_WORDS, *deployed.outside.secrets.values()]
-    assert not [secret for secret in secrets if secret in printed]
+    lines = printed.getvalue()
+    assert '"turn":1' in lines
+    assert not [secret for secret in [SECRET_WORDS, *deployed.outside.secrets.values()] if secret in lines]
+
+
+def test_a_fallback_can_be_found_by_that_word(deployed: Deployed, turn: dict[str, Any], printed: io.StringIO) -> None:
+    deployed.outside.order("copilot", Fault.EXHAUSTED, 1)
+    with pytest.raises(ProviderExhausted):
+        deployed.call("ask_copilot", turn)
+    deployed.call("ask_open_router", turn)
+
+    lines = [json.loads(line) for line in printed.getvalue().splitlines()]
+    assert [(line["message"], line["provider"]) for line in lines if line.get("fallback")] == [
+        ("provider failed, fallback follows", "copilot"),
+        ("fallback answered", "openrouter"),
+    ]

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from assistant.turns.ports import Clock
     from assistant.turns.preparing import Preparation
 
-_AWS = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3})
+_AWS = Config(connect_timeout=1, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 2})
+"""Two tries fit into the shortest function timeout, 10 s; the state machine has its own."""
 
 
 class SystemClock:
