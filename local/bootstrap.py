@@ -5,6 +5,7 @@ nothing of it.
 """
 
 import importlib
+import json
 import os
 import signal
 import socket
@@ -55,10 +56,15 @@ threading.Thread(target=_die_with_driver, name="driver", daemon=True).start()
 _install_clock()
 _handler = _real_handler()
 _arn = os.environ["LOCAL_FUNCTION_ARN"]
+_init_event = json.loads(os.environ["LOCAL_INIT_EVENT"])
+_allowance_ms = 1000 * int(os.environ["LOCAL_DEADLINE_ALLOWANCE_S"])
 
 
 def handler(event: Any, context: Any) -> Any:  # noqa: ANN401 (an event is any JSON)
-    """Call the real handler with the clock up to date, and the ARN that the emulator does not know."""
+    """Call the real handler with the clock up to date, and a context as Lambda would have made it."""
+    if event == _init_event:
+        return None
     _clock.refresh()
+    context._epoch_deadline_time_in_ms -= _allowance_ms  # noqa: SLF001 (the runtime client has no other way in)
     context.invoked_function_arn = _arn
     return _handler(event, context)

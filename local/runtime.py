@@ -10,7 +10,7 @@ from typing import Any
 
 from local.clock import VirtualClock
 from local.functions import Function, Invocation
-from local.sandbox import Answer, Sandbox, link_runtime
+from local.sandbox import EMULATOR_ALLOWANCE_S, INIT_EVENT, Answer, Sandbox, link_runtime
 from local.template import REGION
 
 _FATAL = {"Runtime.ExitError", "Sandbox.Timedout"}
@@ -128,9 +128,11 @@ class Runtime:
 
     def _run(self, sandbox: Sandbox, payload: bytes) -> Answer:
         cold, began, at = not sandbox.used, time.perf_counter(), self._clock.now()
+        failed = sandbox.initialise() if cold else None
+        # From here on, so that a call has the same number in a cold process and in a warm one.
         sandbox.calls = []
         self._before_event(sandbox)
-        answer = sandbox.invoke(payload)
+        answer = failed or sandbox.invoke(payload)
         self.invocations.append(
             Invocation(
                 function=sandbox.function.logical_id,
@@ -206,7 +208,9 @@ class Runtime:
             "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",
             "AWS_LAMBDA_FUNCTION_NAME": function.name,
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_mb),
-            "AWS_LAMBDA_FUNCTION_TIMEOUT": str(function.timeout_s),
+            "AWS_LAMBDA_FUNCTION_TIMEOUT": str(function.timeout_s + EMULATOR_ALLOWANCE_S),
+            "LOCAL_DEADLINE_ALLOWANCE_S": str(EMULATOR_ALLOWANCE_S),
+            "LOCAL_INIT_EVENT": INIT_EVENT.decode(),
             "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
             "LAMBDA_TASK_ROOT": str(function.code[0]),
             "LOCAL_REAL_HANDLER": function.handler,

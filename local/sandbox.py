@@ -46,11 +46,16 @@ _RUNTIME_PACKAGES = (
 _OWN_MODULES = ("__init__.py", "bootstrap.py", "clock.py")
 _START_LIMIT_S = 10.0
 _START_ATTEMPTS = 3
-_INIT_ALLOWANCE_S = 60.0
+_INIT_LIMIT_S = 60.0
 _KEPT_LINES = 20_000
 _EMULATOR_LINE = re.compile(r"^\d\d \w{3} \d{4} [\d:,]+ \[\w+\] \(rapid\) (.*)$")
 _INIT_REPORT = re.compile(r"INIT REPORT\(durationMs: ([\d.]+)")
-_TIMED_OUT = b"Task timed out after "
+INIT_EVENT = b'{"local": "initialise"}'
+"""Makes the emulator start the runtime, and is answered by the bootstrap itself."""
+EMULATOR_ALLOWANCE_S = 120
+"""How much later than the function's own timeout the emulator would end an invocation: we do it in time."""
+
+_PLATFORM_LINE = re.compile(r"^(START|END|REPORT) RequestId: [0-9a-f-]{36}\b")
 
 
 class SandboxError(RuntimeError):
@@ -143,24 +148,41 @@ class Sandbox:
             port, api_port = _free_ports(2)
             self._spawn(port, api_port)
             if self._answers(port):
-                limit = self.function.timeout_s + _INIT_ALLOWANCE_S
-                self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=limit)
+                self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_START_LIMIT_S)
                 return
             self.stop()
         raise SandboxError(f"{self.name}: the runtime interface emulator does not start: {self.lines()[-5:]}")
 
+    def initialise(self) -> Answer | None:
+        """Import the handler, apart from the first event: Lambda does not count it against the timeout.
+
+        Returns:
+            The error that Lambda answers the first event with, or None.
+        """
+        answer = self._ask(INIT_EVENT, _INIT_LIMIT_S)
+        return answer if answer.error_type is not None else None
+
     def invoke(self, payload: bytes) -> Answer:
-        """Hand one event over and wait for the answer."""
+        """Hand one event over and wait for the answer, at most for the function's timeout."""
         self.used = True
+        return self._ask(payload, self.function.timeout_s)
+
+    def _ask(self, payload: bytes, limit_s: float) -> Answer:
         if self.doomed or self._connection is None:
             return self._exited()
         try:
+            if self._connection.sock is None:
+                self._connection.connect()
+            self._connection.sock.settimeout(limit_s)
             self._connection.request("POST", "/2015-03-31/functions/function/invocations", payload)
             response = self._connection.getresponse()
             body = response.read()
+        except TimeoutError:
+            self.kill()
+            return Answer.failed("Sandbox.Timedout", f"Error: Task timed out after {limit_s:.2f} seconds")
         except (OSError, http.client.HTTPException):
             return self._exited()
-        return self._exited() if self.doomed else _understood(response.status, body, self.function)
+        return self._exited() if self.doomed else _understood(response.status, body)
 
     def _exited(self) -> Answer:
         self.doomed = True
@@ -191,7 +213,7 @@ class Sandbox:
         self._process = None
 
     def lines(self) -> list[str]:
-        """What the process wrote so far, the emulator's own lines left out."""
+        """What the process wrote so far, without the lines of the emulator and of the platform (START, END, REPORT)."""
         self._drain()
         return list(self._lines)
 
@@ -238,7 +260,8 @@ class Sandbox:
             line = raw.decode("utf-8", "replace").rstrip("\n")
             own = _EMULATOR_LINE.match(line)
             if own is None:
-                self._lines.append(line)
+                if not _PLATFORM_LINE.match(line):
+                    self._lines.append(line)
             elif (report := _INIT_REPORT.match(own[1])) is not None:
                 self.init_ms = float(report[1])
         process.stdout.close()
@@ -266,10 +289,8 @@ class Sandbox:
         return found
 
 
-def _understood(status: int, body: bytes, function: Function) -> Answer:
+def _understood(status: int, body: bytes) -> Answer:
     """Tell results from errors: the emulator answers both with 200 and no header that says which."""
-    if body.startswith(_TIMED_OUT):
-        return Answer.failed("Sandbox.Timedout", f"Error: Task timed out after {function.timeout_s:.2f} seconds")
     try:
         parsed = json.loads(body or b"null")
     except ValueError:

@@ -91,3 +91,22 @@ def test_a_build_runs_with_its_layer_and_lambdas_own_packages_alone(
         found = cloud.invoke("Work", {"item": "1", "do": "importable", "names": names})
 
     assert found == {"sample": True, "boto3": True, "moto": False, "httpx": False, "pytest": False}
+
+
+def test_initialisation_does_not_count_against_the_timeout() -> None:
+    with small_cloud(environment={"Work": {"SLOW_INIT_S": "2.2"}}) as cloud:  # its timeout is 2 s
+        seen = cloud.invoke("Work", {"item": "1", "do": "reports"})
+
+        (invocation,) = cloud.invocations
+    assert 1500 < seen["remaining"] <= 2000
+    assert invocation.cold
+    assert invocation.init_ms is not None
+    assert invocation.init_ms > 2200
+
+
+def test_a_module_that_cannot_be_imported_is_the_first_events_error() -> None:
+    with small_cloud(environment={"Work": {"SLOW_INIT_S": "not a number"}}) as cloud:
+        answer = cloud.client("lambda").invoke(FunctionName=cloud.resources["Work"], Payload=b"{}")
+
+        assert answer["FunctionError"] == "Unhandled"
+        assert b"could not convert string to float" in answer["Payload"].read()
