@@ -222,7 +222,9 @@ def _secrets(path: str) -> SsmSecrets:
 def _http() -> httpx.Client:
     import httpx
 
-    return httpx.Client(limits=httpx.Limits(max_connections=8, keepalive_expiry=60))
+    # No connection is kept: one that died while Lambda had the process frozen fails only after the request was
+    # written, and then nobody knows whether Telegram got it.
+    return httpx.Client(limits=httpx.Limits(max_keepalive_connections=0))
 
 
 def _messenger(http: httpx.Client, url: str, secrets: SsmSecrets) -> TelegramMessenger:
