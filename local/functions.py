@@ -66,7 +66,7 @@ class Invocation:
         at: virtual time at which it began, epoch seconds.
         cold: whether a process was started for it.
         init_ms: initialisation of the process as the emulator measured it; None when warm or never finished.
-        duration_ms: wall time in milliseconds, the start of a process included.
+        duration_ms: wall time in milliseconds from the event to the answer; the start of a process is apart.
         error_type: as Lambda reports it (the exception's class, `Runtime.ExitError`, `Sandbox.Timedout`).
         payload: the answer, JSON.
         calls: the outgoing calls it made, in order (`dynamodb:GetItem`, `telegram:sendMessage`).

@@ -10,7 +10,7 @@ from typing import Any
 
 from local.clock import VirtualClock
 from local.functions import Function, Invocation
-from local.sandbox import EMULATOR_ALLOWANCE_S, INIT_EVENT, Answer, Sandbox, link_runtime
+from local.sandbox import EMULATOR_ALLOWANCE_S, INIT_KEY, Answer, Sandbox, link_runtime
 from local.template import REGION
 
 _FATAL = {"Runtime.ExitError", "Sandbox.Timedout"}
@@ -102,7 +102,7 @@ class Runtime:
         keep = False
         try:
             answer = self._run(sandbox, payload)
-            keep = answer.error_type not in _FATAL
+            keep = answer.error_type not in _FATAL and sandbox.init_error is None
         finally:
             self._release(pool, sandbox, keep=keep)
         return answer
@@ -128,11 +128,10 @@ class Runtime:
 
     def _run(self, sandbox: Sandbox, payload: bytes) -> Answer:
         cold, began, at = not sandbox.used, time.perf_counter(), self._clock.now()
-        failed = sandbox.initialise() if cold else None
         # From here on, so that a call has the same number in a cold process and in a warm one.
         sandbox.calls = []
         self._before_event(sandbox)
-        answer = failed or sandbox.invoke(payload)
+        answer = sandbox.init_error or sandbox.invoke(payload)
         self.invocations.append(
             Invocation(
                 function=sandbox.function.logical_id,
@@ -210,7 +209,7 @@ class Runtime:
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_mb),
             "AWS_LAMBDA_FUNCTION_TIMEOUT": str(function.timeout_s + EMULATOR_ALLOWANCE_S),
             "LOCAL_DEADLINE_ALLOWANCE_S": str(EMULATOR_ALLOWANCE_S),
-            "LOCAL_INIT_EVENT": INIT_EVENT.decode(),
+            "LOCAL_INIT_KEY": INIT_KEY,
             "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
             "LAMBDA_TASK_ROOT": str(function.code[0]),
             "LOCAL_REAL_HANDLER": function.handler,

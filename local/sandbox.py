@@ -44,14 +44,14 @@ _RUNTIME_PACKAGES = (
 """What Lambda's Python runtime brings along, and the runtime client itself."""
 
 _OWN_MODULES = ("__init__.py", "bootstrap.py", "clock.py")
-_START_LIMIT_S = 10.0
+_START_LIMIT_S = 30.0
 _START_ATTEMPTS = 3
 _INIT_LIMIT_S = 60.0
 _KEPT_LINES = 20_000
 _EMULATOR_LINE = re.compile(r"^\d\d \w{3} \d{4} [\d:,]+ \[\w+\] \(rapid\) (.*)$")
 _INIT_REPORT = re.compile(r"INIT REPORT\(durationMs: ([\d.]+)")
-INIT_EVENT = b'{"local": "initialise"}'
-"""Makes the emulator start the runtime, and is answered by the bootstrap itself."""
+INIT_KEY = "local:initialise"
+"""In an event: makes the emulator start the runtime; the bootstrap answers with the access key it has."""
 EMULATOR_ALLOWANCE_S = 120
 """How much later than the function's own timeout the emulator would end an invocation: we do it in time."""
 
@@ -120,7 +120,7 @@ class Sandbox:
     Args:
         function: what to run.
         name: unique among all sandboxes, `<LogicalId>.<n>`.
-        access_key: of the credentials it is given; tells the front who calls.
+        access_key: of the credentials it is given; tells the front who calls, and us that it is the one we started.
         variables: the process's whole environment.
     """
 
@@ -132,6 +132,7 @@ class Sandbox:
         self.doomed = False
         self.init_ms: float | None = None
         self.used = False
+        self.init_error: Answer | None = None
         self._variables = dict(variables)
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: http.client.HTTPConnection | None = None
@@ -139,28 +140,24 @@ class Sandbox:
         self._reader: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start the emulator.
+        """Start the emulator and let the runtime import the handler.
+
+        Lambda does this apart from the first event and does not count it against the timeout.
 
         Raises:
             SandboxError: it does not answer.
         """
-        for _ in range(_START_ATTEMPTS):  # the ports are free when chosen, not reserved
+        for _ in range(_START_ATTEMPTS):  # the ports are free when chosen, not reserved: somebody may be quicker
             port, api_port = _free_ports(2)
             self._spawn(port, api_port)
             if self._answers(port):
                 self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_START_LIMIT_S)
-                return
+                answer = self._ask(json.dumps({INIT_KEY: self.name}).encode(), _INIT_LIMIT_S)
+                self.init_error = answer if answer.error_type is not None else None
+                if self.init_error is not None or json.loads(answer.payload) == self.access_key:
+                    return
             self.stop()
         raise SandboxError(f"{self.name}: the runtime interface emulator does not start: {self.lines()[-5:]}")
-
-    def initialise(self) -> Answer | None:
-        """Import the handler, apart from the first event: Lambda does not count it against the timeout.
-
-        Returns:
-            The error that Lambda answers the first event with, or None.
-        """
-        answer = self._ask(INIT_EVENT, _INIT_LIMIT_S)
-        return answer if answer.error_type is not None else None
 
     def invoke(self, payload: bytes) -> Answer:
         """Hand one event over and wait for the answer, at most for the function's timeout."""
