@@ -12,7 +12,7 @@ export PYTHONPATH := layers/core/src:functions:.
 export SAM_CLI_TELEMETRY := 0
 export AWS_DEFAULT_REGION ?= eu-west-1
 
-.PHONY: help demo test check local build lint clean
+.PHONY: help demo test check local bench build lint clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -37,6 +37,9 @@ lint: .venv/.installed ## format, lint, types, import contracts, template
 	@sam validate --lint
 
 check: lint test ## what CI runs
+
+bench: $(BUILD)/.built ## what a user waits for, as ratios: build/bench.json
+	@python -m local.bench
 
 build: $(BUILD)/.built ## sam build for this machine, byte-compiled
 
