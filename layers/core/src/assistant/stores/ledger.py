@@ -84,7 +84,8 @@ class DynamoLedger:
             reservation.provider.id,
             Update(
                 put=put,
-                also=[f"#back{n} = #back{n} - :one" for n, _ in enumerate(back)],
+                # A window that is over may be gone by now: then there is nothing to give back to.
+                also=[f"#back{n} = if_not_exists(#back{n}, :one) - :one" for n, _ in enumerate(back)],
                 names={f"#back{n}": window for n, window in enumerate(back)},
                 values={"one": 1} if back else {},
             ),
@@ -116,4 +117,6 @@ def _entry(item: Plain) -> Entry:
 
 
 def _windows_over(reservation: Reservation) -> Sequence[str]:
-    return [window for window in reservation.entry.windows if window not in reservation.windows]
+    """Windows before the reservation's own. Later ones count already, where another function's clock is ahead."""
+    own = {window.partition(":")[0]: window for window in reservation.windows}
+    return [window for window in reservation.entry.windows if window < own.get(window.partition(":")[0], "")]
