@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from assistant.errors import ProviderUnavailable
+from assistant.errors import ProviderExhausted, ProviderUnavailable
 from assistant.turns.ledger import window_name
 from tests.doubles import NOON
 
@@ -42,3 +42,31 @@ def test_a_request_of_a_slow_clock_does_not_clear_the_next_window(world: World, 
         world.ledger.failed(late, ProviderUnavailable("openrouter", "server error"))
 
     assert world.ledger.entries()["openrouter"].windows[window_name("minute", NOON + 60)] == 1
+
+
+def test_an_older_failure_does_not_shorten_a_newer_block(world: World) -> None:
+    ollama = world.chain.provider("ollama-cloud")
+    slow, quick = world.ledger.reserve(ollama), world.ledger.reserve(ollama)
+    world.ledger.failed(quick, ProviderExhausted("ollama-cloud", "daily limit", block_until=NOON + 9000))
+
+    world.ledger.failed(slow, ProviderUnavailable("ollama-cloud", "timeout"))
+
+    entry = world.ledger.entries()["ollama-cloud"]
+    assert (entry.blocked_until, entry.block_cause, entry.failures) == (NOON + 9000, "quota", 1)
+
+
+@pytest.mark.parametrize("blocked_before", [True, False])
+def test_an_older_success_does_not_clear_a_newer_block(world: World, blocked_before: bool) -> None:
+    ollama = world.chain.provider("ollama-cloud")
+    if blocked_before:
+        world.ledger.block(ollama, cause="quota", until=NOON)
+    else:
+        world.ledger.failed(world.ledger.reserve(ollama), ProviderUnavailable("ollama-cloud", "server error"))
+    slow = world.ledger.reserve(ollama)
+    world.clock.advance(91)  # a probe's lease is over
+    quick = world.ledger.reserve(ollama)
+    world.ledger.failed(quick, ProviderExhausted("ollama-cloud", "daily limit", block_until=NOON + 9000))
+
+    world.ledger.succeeded(slow)
+
+    assert world.ledger.entries()["ollama-cloud"].blocked_until == NOON + 9000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from assistant.errors import ProviderExhausted
@@ -60,36 +60,42 @@ class DynamoLedger:
         return Reservation(provider, tuple(current_windows(provider, now)), _entry(taken))
 
     def succeeded(self, reservation: Reservation) -> None:
-        """Forget block and failures, and the windows that are over; nothing to forget costs nothing."""
+        """Forget block and failures, and the windows that are over; nothing to forget costs nothing.
+
+        A block that came while the request was under way is newer than its success, and stays.
+        """
         entry = reservation.entry
         put: dict[str, Value | None] = dict.fromkeys(_windows_over(reservation), None)
         if entry.failures or entry.blocked_until is not None:
             put |= {"failures": None, **_UNBLOCKED}
         if put:
-            self.table.update(schema.LEDGER, reservation.provider.id, Update(put=put))
+            seen = {} if entry.blocked_until is None else {"seen": entry.blocked_until}
+            same = "blocked_until = :seen" if seen else "attribute_not_exists(blocked_until)"
+            self.table.update(schema.LEDGER, reservation.provider.id, Update(put=put, condition=same, values=seen))
 
     def failed(self, reservation: Reservation, error: ProviderError) -> None:
-        """Count the failure, block as it calls for, and give back a request that was not made."""
+        """Count the failure, block as it calls for, and give back a request that was not made.
+
+        A longer block that came while the request was under way stays.
+        """
         failures = reservation.entry.failures + (0 if isinstance(error, ProviderExhausted) else 1)
         block = block_after(error, failures, self.clock.now())
-        put: dict[str, Value | None] = {
-            **dict.fromkeys(_windows_over(reservation), None),
-            "failures": failures,
-        }
+        settled = _settled(reservation, failures, back=() if error.asked else reservation.windows)
         if block is not None:
-            put |= {"blocked_until": block.until, "block_cause": block.cause, "probe_until": None}
-        back = () if error.asked else reservation.windows
-        self.table.update(
-            schema.LEDGER,
-            reservation.provider.id,
-            Update(
-                put=put,
-                # A window that is over may be gone by now: then there is nothing to give back to.
-                also=[f"#back{n} = if_not_exists(#back{n}, :one) - :one" for n, _ in enumerate(back)],
-                names={f"#back{n}": window for n, window in enumerate(back)},
-                values={"one": 1} if back else {},
-            ),
-        )
+            blocked: dict[str, Value | None] = {
+                "blocked_until": block.until,
+                "block_cause": block.cause,
+                "probe_until": None,
+            }
+            update = replace(
+                settled,
+                put={**settled.put, **blocked},
+                condition="attribute_not_exists(blocked_until) OR blocked_until <= :until",
+                values={**settled.values, "until": block.until},
+            )
+            if not isinstance(self.table.update(schema.LEDGER, reservation.provider.id, update), Refused):
+                return
+        self.table.update(schema.LEDGER, reservation.provider.id, settled)
 
     def block(self, provider: Provider, *, cause: str, until: int) -> None:
         """Block a provider that was not asked."""
@@ -114,6 +120,17 @@ def _entry(item: Plain) -> Entry:
     windows = {name: int(value) for name, value in item.items() if is_window(name)}
     known = {name: item[name] for name in ("blocked_until", "block_cause", "failures", "probe_until") if name in item}
     return Entry(windows=windows, **known)  # type: ignore[arg-type]
+
+
+def _settled(reservation: Reservation, failures: int, *, back: Sequence[str]) -> Update:
+    """A failed request's counters; `back`: the windows that it is given back to."""
+    return Update(
+        put={**dict.fromkeys(_windows_over(reservation), None), "failures": failures},
+        # A window that is over may be gone by now: then there is nothing to give back to.
+        also=[f"#back{n} = if_not_exists(#back{n}, :one) - :one" for n, _ in enumerate(back)],
+        names={f"#back{n}": window for n, window in enumerate(back)},
+        values={"one": 1} if back else {},
+    )
 
 
 def _windows_over(reservation: Reservation) -> Sequence[str]:
