@@ -70,3 +70,13 @@ def test_an_older_success_does_not_clear_a_newer_block(world: World, blocked_bef
     world.ledger.succeeded(slow)
 
     assert world.ledger.entries()["ollama-cloud"].blocked_until == NOON + 9000
+
+
+def test_a_message_is_stored_by_a_function_whose_clock_is_behind(world: World) -> None:
+    world.say("one")
+    world.clock.advance(-61)
+
+    world.say("two")
+    world.run_all()
+
+    assert world.texts() == ["copilot: two\n\none"]  # in the order of Telegram's dates
