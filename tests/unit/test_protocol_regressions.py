@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from assistant.errors import ProviderExhausted, ProviderUnavailable
+from assistant.errors import ProviderExhausted, ProviderUnavailable, StoreContended
 from assistant.turns.ledger import window_name
+from assistant.turns.model import TurnClaim
 from tests.doubles import NOON
 
 if TYPE_CHECKING:
@@ -80,3 +81,23 @@ def test_a_message_is_stored_by_a_function_whose_clock_is_behind(world: World) -
     world.run_all()
 
     assert world.texts() == ["copilot: two\n\none"]  # in the order of Telegram's dates
+
+
+def answered(world: World) -> TurnClaim:
+    """A turn with an answer that has not been delivered."""
+    world.say()
+    claim = world.executions.started[-1]
+    turn = TurnClaim(claim, world.prepare(claim).turn or 0)
+    world.ask("copilot")(turn)
+    return turn
+
+
+def test_a_delivery_that_was_held_up_before_its_first_mark_sends_nothing_again(world: World) -> None:
+    turn = answered(world)
+    read = world.turn()
+    world.deliver(turn)
+
+    with pytest.raises(StoreContended):
+        world.deliver._send(turn, read, ["hello"])
+
+    assert world.texts() == ["copilot: hello"]
