@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from assistant.errors import ProviderExhausted, ProviderUnavailable, StoreContended
+from assistant.stores.turns import DynamoTurns
 from assistant.turns.ledger import window_name
 from assistant.turns.model import TurnClaim
-from tests.doubles import NOON
+from tests.doubles import CHAT, NOON
 
 if TYPE_CHECKING:
     from tests.doubles import World
@@ -101,3 +102,25 @@ def test_a_delivery_that_was_held_up_before_its_first_mark_sends_nothing_again(w
         world.deliver._send(turn, read, ["hello"])
 
     assert world.texts() == ["copilot: hello"]
+
+
+def test_what_a_dying_delivery_sends_while_the_next_execution_resumes_it_is_not_sent_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn = answered(world)
+    world.executions.ended.add(turn.chat.execution)
+    world.recover(CHAT)
+    read = DynamoTurns.read
+
+    def sent_meanwhile(self: DynamoTurns, chat_id: str, number: int) -> object:
+        found = read(self, chat_id, number)
+        monkeypatch.undo()
+        world.deliver(turn)  # finds its claim gone only after it has sent
+        return found
+
+    monkeypatch.setattr(DynamoTurns, "read", sent_meanwhile)
+    with pytest.raises(StoreContended):
+        world.prepare(world.executions.started[-1])
+    world.run_all()
+
+    assert world.texts().count("copilot: hello") == 1

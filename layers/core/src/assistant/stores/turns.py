@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from assistant.stores import schema
 from assistant.stores.claims import released
-from assistant.stores.dynamodb import Plain, Refused, Table, Update, Value
+from assistant.stores.dynamodb import Plain, Refused, Table, Update, Value, to_item
 from assistant.turns import texts
 from assistant.turns.model import Answer, Chat, ChatClaim, Exchange, InboxMessage, Turn, TurnClaim, TurnStatus
 from assistant.turns.preparing import KEPT_SECONDS
@@ -46,14 +46,7 @@ class DynamoTurns:
         """Write the turn, take its messages out of the inbox, and make it the chat's open turn."""
         put = self.table.put(claim.chat_id, schema.turn_key(turn.number), asdict(turn), "attribute_not_exists(pk)")
         if before is not None:
-            put["Put"] |= {
-                "ConditionExpression": "#status = :status AND epoch = :epoch AND attribute_exists(pk)",
-                "ExpressionAttributeNames": _STATUS,
-                "ExpressionAttributeValues": {
-                    ":status": {"S": before.status},
-                    ":epoch": {"N": str(before.epoch)},
-                },
-            }
+            put["Put"] |= _unchanged(before)
         chat: dict[str, Value | None] = {"open_turn": turn.number}
         if before is None:
             chat["turn_counter"] = turn.number
@@ -188,6 +181,22 @@ def _taken(claim: ChatClaim, put: Mapping[str, Value | None], drained: int, expe
         return Update(put=put, also=also, condition=f"{_MINE} AND attribute_not_exists(open_turn)", values=values)
     values["open"] = expected_open
     return Update(put=put, also=also, condition=f"{_MINE} AND open_turn = :open", values=values)
+
+
+def _unchanged(turn: Turn) -> dict[str, Any]:
+    """The condition that a turn is as it was read: a delivery that is still at work marks what it sends."""
+    values: dict[str, Value] = {":status": turn.status, ":epoch": turn.epoch, ":sent": turn.sent}
+    condition = "#status = :status AND epoch = :epoch AND sent = :sent AND "
+    if turn.sending is None:
+        condition += "attribute_not_exists(sending)"
+    else:
+        condition += "sending = :sending"
+        values[":sending"] = turn.sending
+    return {
+        "ConditionExpression": condition,
+        "ExpressionAttributeNames": _STATUS,
+        "ExpressionAttributeValues": to_item(values),
+    }
 
 
 def _while_open(turn: TurnClaim, put: Mapping[str, Value | None]) -> Update:
