@@ -9,7 +9,7 @@ import pytest
 from assistant.errors import ProviderExhausted, ProviderUnavailable, StoreContended
 from assistant.stores.turns import DynamoTurns
 from assistant.turns.ledger import window_name
-from assistant.turns.model import TurnClaim
+from assistant.turns.model import TurnClaim, TurnStatus
 from tests.doubles import CHAT, NOON
 
 if TYPE_CHECKING:
@@ -124,3 +124,30 @@ def test_what_a_dying_delivery_sends_while_the_next_execution_resumes_it_is_not_
     world.run_all()
 
     assert world.texts().count("copilot: hello") == 1
+
+
+def test_an_open_turn_does_not_expire_however_long_it_can_not_be_delivered(world: World) -> None:
+    turn = answered(world)
+    assert world.turn().ttl is None
+    world.deliver(turn)
+    assert world.turn().ttl == NOON + 7 * 86400
+
+    for provider in world.chain.providers:
+        world.ledger.block(provider, cause="quota", until=NOON + 3600)
+    world.say("and this?")
+    world.run_all()
+
+    assert (world.turn(2).status, world.turn(2).ttl) == (TurnStatus.PARKED, None)
+
+
+def test_a_failed_turn_that_is_asked_again_does_not_expire_meanwhile(world: World) -> None:
+    for provider in world.chain.providers:
+        world.ledger.block(provider, cause="quota", until=NOON + 2 * 86400)
+    world.say()
+    world.run_all()
+    assert world.turn().ttl is not None
+
+    world.say("/retry")
+    world.prepare(world.executions.started[-1])
+
+    assert (world.turn().status, world.turn().ttl) == (TurnStatus.OPEN, None)

@@ -12,12 +12,14 @@ from assistant.stores.claims import released
 from assistant.stores.dynamodb import Plain, Refused, Table, Update, Value, to_item
 from assistant.turns import texts
 from assistant.turns.model import Answer, Chat, ChatClaim, Exchange, InboxMessage, Turn, TurnClaim, TurnStatus
-from assistant.turns.preparing import KEPT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from assistant.turns.ports import Clock
+
+KEPT_SECONDS = 7 * 86400
+"""How long a turn is kept once it has ended."""
 
 _MINE = "claim_epoch = :epoch AND attribute_exists(claimed_at)"
 _STATUS = {"#status": "status"}
@@ -125,7 +127,7 @@ class DynamoTurns:
             "sent": finished.sent,
             "sending": None,
             "ambiguous": finished.ambiguous,
-            "ttl": int(self.clock.now()) + KEPT_SECONDS,
+            "ttl": None if parked else int(self.clock.now()) + KEPT_SECONDS,
         }
         if parked:
             ended["reply"] = None  # what is parked has nothing to deliver

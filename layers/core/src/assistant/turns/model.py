@@ -63,7 +63,10 @@ class Chat:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One question, its answer, and how far the answer has been delivered."""
+    """One question, its answer, and how far the answer has been delivered.
+
+    `ttl` is None until the turn has ended: a chat whose open turn expired could never go on.
+    """
 
     number: int
     status: TurnStatus
@@ -74,7 +77,6 @@ class Turn:
     history_after: int
     created_at: int
     deadline: int
-    ttl: int
     group: bool = False
     thread_id: int | None = None
     attempts: int = 1
@@ -91,6 +93,7 @@ class Turn:
     ambiguous: bool | None = None
     noticed: bool | None = None
     deliver_after: int | None = None
+    ttl: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

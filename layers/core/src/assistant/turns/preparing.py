@@ -22,7 +22,6 @@ TURN_SECONDS = 240
 """A turn's deadline: no provider is asked later than this after the turn was prepared."""
 
 ATTEMPTS = 3
-KEPT_SECONDS = 7 * 86400
 
 IDLE, DELIVER, WAIT, FAIL = "idle", "deliver", "wait", "fail"
 """Routes beside the providers' ids."""
@@ -192,7 +191,6 @@ class Preparation:
             history_after=chat.history_after or 0,
             created_at=now,
             deadline=now + TURN_SECONDS,
-            ttl=now + KEPT_SECONDS,
         )
 
     def _opened(self, claim: ChatClaim, turn: Turn) -> Turn:
@@ -204,7 +202,7 @@ class Preparation:
             epoch=claim.epoch,
             attempts=turn.attempts + 1,
             deadline=now + TURN_SECONDS,
-            ttl=now + KEPT_SECONDS,
+            ttl=None,
             retry_at=None,
             reply=None,
             sent=0,
