@@ -151,3 +151,15 @@ def test_a_failed_turn_that_is_asked_again_does_not_expire_meanwhile(world: Worl
     world.prepare(world.executions.started[-1])
 
     assert (world.turn().status, world.turn().ttl) == (TurnStatus.OPEN, None)
+
+
+def test_a_late_event_of_an_execution_does_not_wake_a_parked_chat(world: World) -> None:
+    for provider in world.chain.providers:
+        world.ledger.block(provider, cause="quota", until=NOON + 3600)
+    world.say()
+    world.run_all()
+
+    assert world.recover(CHAT) == "quiet"
+    assert len(world.executions.started) == 1
+    world.clock.advance(3600)
+    assert world.recover(CHAT) == "started"

@@ -56,7 +56,9 @@ class Recovery:
         """
         chat = self.claims.read(chat_id)
         if chat.claimed_at is None:
-            return self._wake(chat_id) if chat.due_at is not None else "quiet"
+            # An event may come late or twice: a parked turn and a pause last until their time.
+            due = chat.due_at is not None and chat.due_at <= self.clock.now()
+            return self._wake(chat_id) if due else "quiet"
         holder = self.claims.holder(chat_id)
         if holder is None:
             return "changed"
