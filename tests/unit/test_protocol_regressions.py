@@ -163,3 +163,27 @@ def test_a_late_event_of_an_execution_does_not_wake_a_parked_chat(world: World) 
     assert len(world.executions.started) == 1
     world.clock.advance(3600)
     assert world.recover(CHAT) == "started"
+
+
+def test_a_chat_whose_execution_died_is_put_right_even_while_somebody_keeps_writing(world: World) -> None:
+    world.say("first")
+    world.executions.ended.add(world.executions.started[0].execution)  # and its event got lost
+    for _ in range(7):
+        world.clock.advance(45)
+        world.say("are you there?")
+
+    assert world.sweep() == ["restarted"]
+    assert len(world.texts()) == 1
+
+
+def test_an_execution_that_dies_over_a_parked_turn_is_not_left_until_the_turns_time(world: World) -> None:
+    for provider in world.chain.providers:
+        world.ledger.block(provider, cause="quota", until=NOON + 9000)
+    world.say("first")
+    world.run_all()
+    world.say("second")
+    world.executions.ended.add(world.executions.started[-1].execution)
+    world.clock.advance(301)
+
+    assert world.sweep() == ["restarted"]
+    assert world.turn().text == "first\n\nsecond"

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from assistant.turns.ports import Clock
 
+GRACE_SECONDS = 60
+"""The sweep leaves a new message and a new claim alone for so long: somebody is about to start the execution."""
+
 _HELD = "claim_epoch = :epoch AND attribute_exists(claimed_at)"
 
 
@@ -72,11 +75,14 @@ class DynamoClaims:
         self, chat_id: str, condition: str, values: Mapping[str, int], *, recoveries: int | None = None
     ) -> ChatClaim | None:
         now = int(self.clock.now())
+        put: dict[str, Value | None] = {"claimed_at": now, "due_kind": schema.DUE_CHAT, "due_at": now + GRACE_SECONDS}
+        if recoveries is not None:
+            put["recoveries"] = recoveries
         taken = self.table.update(
             chat_id,
             schema.CHAT,
             Update(
-                put={"claimed_at": now} | ({} if recoveries is None else {"recoveries": recoveries}),
+                put=put,
                 also=["claim_epoch = if_not_exists(claim_epoch, :zero) + :one"],
                 condition=condition,
                 values={"zero": 0, "one": 1, **values},

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from assistant.errors import StoreContended
 from assistant.stores import schema
+from assistant.stores.claims import GRACE_SECONDS
 from assistant.stores.dynamodb import Plain, Refused, Table, Update, Value, Write
 from assistant.turns.accepting import Stored
 
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
     from assistant.turns.ports import Clock
 
 MARK_SECONDS = 7 * 86400
-GRACE_SECONDS = 60
-"""The sweep leaves a new message alone for so long: its webhook is about to start the execution."""
-
 _TRIES = 5
 
 
@@ -94,9 +92,11 @@ def _counted(now: int, limit: int, *, new_minute: bool) -> Update:
     counters = [
         "inbox_counter = if_not_exists(inbox_counter, :zero) + :one",
         "drained_counter = if_not_exists(drained_counter, :zero)",
+        # Never put off: a chat whose execution died would not be looked at for as long as somebody writes.
+        "due_at = if_not_exists(due_at, :due)",
     ]
-    due: dict[str, Value | None] = {"due_kind": schema.DUE_CHAT, "due_at": now + GRACE_SECONDS}
-    values: dict[str, Value] = {"zero": 0, "one": 1, "minute": minute}
+    due: dict[str, Value | None] = {"due_kind": schema.DUE_CHAT}
+    values: dict[str, Value] = {"zero": 0, "one": 1, "minute": minute, "due": now + GRACE_SECONDS}
     if new_minute:
         return Update(
             put={**due, "rate_minute": minute, "rate_count": 1},
