@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from assistant.errors import ProviderExhausted, ProviderUnavailable, StoreContended
+from assistant.errors import (
+    DeliveryRefused,
+    DeliveryUncertain,
+    ProviderExhausted,
+    ProviderUnavailable,
+    StoreContended,
+)
 from assistant.stores.turns import DynamoTurns
 from assistant.turns.ledger import window_name
 from assistant.turns.model import TurnClaim, TurnStatus
@@ -187,3 +193,12 @@ def test_an_execution_that_dies_over_a_parked_turn_is_not_left_until_the_turns_t
 
     assert world.sweep() == ["restarted"]
     assert world.turn().text == "first\n\nsecond"
+
+
+def test_a_part_in_doubt_stays_in_doubt_when_the_next_is_refused(world: World) -> None:
+    world.messenger.limit = 10
+    turn = answered(world)
+    world.messenger.trouble = [DeliveryUncertain("no answer"), DeliveryRefused("blocked")]
+
+    assert world.deliver(turn).ambiguous
+    assert (world.turn().status, world.turn().ambiguous) == (TurnStatus.FAILED, True)

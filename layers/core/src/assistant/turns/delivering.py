@@ -77,7 +77,7 @@ class Delivery:
             except DeliveryUncertain:
                 uncertain = ambiguous = True
             except DeliveryRefused:
-                return replace(turn, status=TurnStatus.FAILED, sent=len(parts))
+                return replace(turn, status=TurnStatus.FAILED, sent=len(parts), ambiguous=ambiguous or None)
         if ambiguous and not turn.noticed and self.turns.mark_noticed(claim):
             self._notice(claim, turn)
         return replace(turn, sent=len(parts), ambiguous=ambiguous or None)
