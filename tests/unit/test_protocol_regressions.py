@@ -202,3 +202,13 @@ def test_a_part_in_doubt_stays_in_doubt_when_the_next_is_refused(world: World) -
 
     assert world.deliver(turn).ambiguous
     assert (world.turn().status, world.turn().ambiguous) == (TurnStatus.FAILED, True)
+
+
+def test_a_provider_without_a_key_does_not_say_when_to_ask_again(world: World) -> None:
+    del world.secrets.values["openrouter-api-key"]
+    for name in ("copilot", "ollama-cloud", "anthropic"):
+        world.ledger.block(world.chain.provider(name), cause="quota", until=NOON + 9000)
+    world.say()
+    world.run_all()
+
+    assert world.turn().retry_at == NOON + 9000

@@ -47,10 +47,11 @@ class FailureReport:
         now = int(self.clock.now())
         entries = self.ledger.entries()
         states = [(provider, entries.get(provider.id, Entry())) for provider in self.chain.providers]
-        if all(entry.block_cause == NOT_CONFIGURED for _, entry in states):
+        configured = [(provider, entry) for provider, entry in states if entry.block_cause != NOT_CONFIGURED]
+        if not configured:
             return replace(turn, status=TurnStatus.FAILED, reply=texts.NOT_CONFIGURED, sent=0)
         parked_at = turn.parked_at or now
-        first_available = min(available_at(provider, entry, now) for provider, entry in states)
+        first_available = min(available_at(provider, entry, now) for provider, entry in configured)
         retry_at = max(first_available, now + SOONEST_RETRY_SECONDS)
         worn_out = turn.attempts >= ATTEMPTS or turn.parks >= PARKS
         if worn_out or retry_at > parked_at + PARKED_SECONDS:
