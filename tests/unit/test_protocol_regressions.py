@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,6 +13,7 @@ from assistant.errors import (
     ProviderUnavailable,
     StoreContended,
 )
+from assistant.stores.claims import DynamoClaims
 from assistant.stores.turns import DynamoTurns
 from assistant.turns.ledger import window_name
 from assistant.turns.model import TurnClaim, TurnStatus
@@ -212,3 +213,76 @@ def test_a_provider_without_a_key_does_not_say_when_to_ask_again(world: World) -
     world.run_all()
 
     assert world.turn().retry_at == NOON + 9000
+
+
+def parked(world: World, chat: str = CHAT, **message: Any) -> None:
+    """A chat with a parked turn, until an hour after noon; OpenRouter could answer, but nobody knows."""
+    for provider in world.chain.providers:
+        world.ledger.block(provider, cause="quota", until=NOON + 3600)
+    world.say("first", chat, **message)
+    world.run_all()
+    assert world.turn(1, chat).status == TurnStatus.PARKED
+
+
+def free(world: World, provider: str) -> None:
+    """The provider's block is over."""
+    world.ledger.block(world.chain.provider(provider), cause="quota", until=NOON)
+
+
+def test_retry_is_heard_behind_what_has_to_wait_for_the_parked_turn(world: World) -> None:
+    parked(world)
+    world.say("/again")
+    world.run_all()
+    world.secrets.values.clear()
+    world.secrets.values["openrouter-api-key"] = "new"
+    world.ledger.block(world.chain.provider("openrouter"), cause="not_configured", until=NOON + 3600)
+
+    world.say("/retry")
+    world.run_all()
+
+    assert world.texts()[1:] == ["openrouter: first", "openrouter: first"]
+
+
+def test_a_retry_that_comes_while_a_parked_turn_is_looked_at_is_heard(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parked(world)
+    world.waking.wake(CHAT)  # as the repeat of an update does
+    world.ledger.block(world.chain.provider("openrouter"), cause="not_configured", until=NOON + 3600)
+    release = DynamoClaims.release
+
+    def one_comes(*args: Any, **more: Any) -> bool:
+        monkeypatch.undo()
+        world.say("/retry")
+        return release(*args, **more)
+
+    monkeypatch.setattr(DynamoClaims, "release", one_comes)
+    world.run_all()
+
+    assert world.texts()[1:] == ["openrouter: first"]
+
+
+def test_a_message_of_another_topic_does_not_join_a_parked_turn(world: World) -> None:
+    group: dict[str, Any] = {"group": True, "sender_id": CHAT}
+    world.allow("-100")
+    parked(world, "-100", thread_id=7, **group)
+    world.say("elsewhere", "-100", thread_id=8, **group)
+    world.run_all()
+    world.clock.advance(3600)
+    world.sweep()
+
+    said = [(call["thread_id"], call["text"]) for call in world.messenger.calls[1:]]
+    assert said == [(7, "copilot: first"), (8, "copilot: elsewhere")]
+
+
+def test_a_message_after_new_does_not_join_a_turn_from_before(world: World) -> None:
+    parked(world)
+    world.say("/new")
+    world.say("another subject")
+    world.run_all()
+    free(world, "openrouter")
+    world.say("and more")
+    world.run_all()
+
+    assert world.texts()[1:] == ["openrouter: first", "openrouter: another subject\n\nand more"]
+    assert [said.text for said in world.models["openrouter"].asked[-1]] == ["another subject\n\nand more"]

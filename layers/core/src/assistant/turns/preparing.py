@@ -68,7 +68,7 @@ class Preparation:
         if turn is None:
             raise TurnInvalid("the chat's open turn does not exist")
         if turn.status == TurnStatus.PARKED and turn.reply is None:
-            return self._reopen(claim, turn, inbox)
+            return self._reopen(claim, chat, turn, inbox)
         return self._resume(claim, turn)
 
     def _begin(self, claim: ChatClaim, chat: Chat, inbox: list[InboxMessage]) -> Route:
@@ -108,12 +108,13 @@ class Preparation:
         self._open(claim, said, [command], before=None)
         return Route(claim, DELIVER, said.number)
 
-    def _reopen(self, claim: ChatClaim, turn: Turn, inbox: Sequence[InboxMessage]) -> Route:
+    def _reopen(self, claim: ChatClaim, chat: Chat, turn: Turn, inbox: Sequence[InboxMessage]) -> Route:
         """A parked turn: take what was written since into it, and ask if it may be asked."""
         now = self.clock.now()
-        told_to = bool(inbox) and inbox[0].kind == "retry"
-        taken = list(inbox[:1]) if told_to else _adjacent_texts(inbox)[: max(0, COALESCED_MESSAGES - turn.messages)]
-        texts_taken = [message for message in taken if message.kind == "text"]
+        texts_taken = _joining(chat, turn, inbox)
+        # Wherever it stands: it is about this turn, and nothing else can be done before it.
+        retry = [message for message in inbox if message.kind == "retry"][:1]
+        taken = [*texts_taken, *retry]
         absorbed = replace(
             turn,
             epoch=claim.epoch,
@@ -121,14 +122,14 @@ class Preparation:
             messages=turn.messages + len(texts_taken),
             message_id=taken[-1].message_id if taken else turn.message_id,
         )
-        if told_to or (turn.retry_at or 0) <= now or self._entry() is not None:
+        if retry or (turn.retry_at or 0) <= now or self._entry() is not None:
             opened = self._opened(claim, replace(absorbed, attempts=0))
-            return self._ask(claim, opened, taken, before=turn, keys_may_be_new=told_to)
+            return self._ask(claim, opened, taken, before=turn, keys_may_be_new=bool(retry))
         self._open(claim, absorbed, taken, before=turn)
         due_at = turn.retry_at or int(now)
         if self.claims.release(claim, due_at=due_at):
             return Route(claim, IDLE)
-        if taken:
+        if taken or not chat.waiting:
             return self(claim)
         # What can't be taken (/again, a 21st message) waits for the parked turn: the retry's time is its time.
         self.claims.drop(claim, due_at=due_at, recoveries=0)
@@ -211,6 +212,14 @@ class Preparation:
             noticed=None,
             deliver_after=None,
         )
+
+
+def _joining(chat: Chat, turn: Turn, inbox: Sequence[InboxMessage]) -> list[InboxMessage]:
+    """The plain messages that become part of a parked turn: of its topic and its conversation, as many as it holds."""
+    room = COALESCED_MESSAGES - turn.messages
+    if room <= 0 or (chat.history_after or 0) >= turn.number:
+        return []
+    return [message for message in _adjacent_texts(inbox) if message.thread_id == turn.thread_id][:room]
 
 
 def _adjacent_texts(inbox: Sequence[InboxMessage]) -> list[InboxMessage]:
