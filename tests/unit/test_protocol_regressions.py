@@ -286,3 +286,16 @@ def test_a_message_after_new_does_not_join_a_turn_from_before(world: World) -> N
 
     assert world.texts()[1:] == ["openrouter: first", "openrouter: another subject\n\nand more"]
     assert [said.text for said in world.models["openrouter"].asked[-1]] == ["another subject\n\nand more"]
+
+
+def test_a_conversation_is_cut_to_what_a_provider_can_read(world: World) -> None:
+    world.models["copilot"].script = ["x" * 60_000] * 6
+    for number in range(7):
+        world.say(f"question {number}")
+        world.run_all()
+
+    said = [said.text for said in world.models["copilot"].asked[-1]]
+
+    assert said[0] == "question 2"
+    assert said[-1] == "question 6"
+    assert sum(map(len, said)) <= 2 * (128_000 - 4096)

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 LEAST_SECONDS = 5
 """Not worth asking with less than this left of the turn's deadline."""
 
+BYTES_PER_TOKEN = 2
+"""Of UTF-8, at least: prose has 3 to 4. A conversation that does not fit would fail with every provider, and the
+failures would hold up all other chats."""
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -140,7 +144,15 @@ class Asking:
         since = int(self.clock.now()) - self.history_days * 86400
         limit = self.history_messages // 2
         history = self.turns.history(claim, after=turn.history_after, since=since, limit=limit)
-        said: list[Said] = []
-        for exchange in history:
-            said += Said("user", exchange.user), Said("assistant", exchange.assistant)
-        return [*said, Said("user", turn.text)]
+        said = [Said("user", turn.text)]
+        room = BYTES_PER_TOKEN * (self.provider.context_window - self.provider.max_tokens) - _bytes(turn.text)
+        for exchange in reversed(history):
+            room -= _bytes(exchange.user + exchange.assistant)
+            if room < 0:
+                break
+            said = [Said("user", exchange.user), Said("assistant", exchange.assistant), *said]
+        return said
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode())
