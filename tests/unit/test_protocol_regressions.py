@@ -299,3 +299,14 @@ def test_a_conversation_is_cut_to_what_a_provider_can_read(world: World) -> None
     assert said[0] == "question 2"
     assert said[-1] == "question 6"
     assert sum(map(len, said)) <= 2 * (128_000 - 4096)
+
+
+def test_a_retry_that_nobody_answers_either_is_not_met_with_silence(world: World) -> None:
+    parked(world)
+    world.clock.advance(60)
+    world.say("/retry")
+    world.run_all()
+
+    assert len(world.texts()) == 2
+    assert "none of the language models can answer right now" in world.texts()[1]
+    assert world.turn().parked_at == NOON + 60

@@ -122,6 +122,8 @@ class Preparation:
             messages=turn.messages + len(texts_taken),
             message_id=taken[-1].message_id if taken else turn.message_id,
         )
+        if retry:  # a question of its own: should nobody answer, that is said
+            absorbed = replace(absorbed, parks=0, parked_at=None)
         if retry or (turn.retry_at or 0) <= now or self._entry() is not None:
             opened = self._opened(claim, replace(absorbed, attempts=0))
             return self._ask(claim, opened, taken, before=turn, keys_may_be_new=bool(retry))
