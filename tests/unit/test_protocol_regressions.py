@@ -15,6 +15,7 @@ from assistant.errors import (
 )
 from assistant.stores.claims import DynamoClaims
 from assistant.stores.turns import DynamoTurns
+from assistant.turns import texts
 from assistant.turns.ledger import window_name
 from assistant.turns.model import TurnClaim, TurnStatus
 from tests.doubles import CHAT, NOON
@@ -310,3 +311,16 @@ def test_a_retry_that_nobody_answers_either_is_not_met_with_silence(world: World
     assert len(world.texts()) == 2
     assert "none of the language models can answer right now" in world.texts()[1]
     assert world.turn().parked_at == NOON + 60
+
+
+def test_a_command_whose_reply_was_refused_is_not_asked_by_retry(world: World) -> None:
+    world.say("/again")
+    world.messenger.trouble = [DeliveryRefused("blocked")]
+    world.run_all()
+    assert world.turn().status == TurnStatus.FAILED
+
+    world.say("/retry")
+    world.run_all()
+
+    assert world.texts() == [texts.NOTHING_TO_RETRY]
+    assert world.journal.attempts == []

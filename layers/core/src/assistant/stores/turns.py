@@ -146,7 +146,7 @@ class DynamoTurns:
         chat: dict[str, Value | None] = {}
         if finished.status != TurnStatus.PARKED:
             chat["open_turn"] = None
-        if finished.status == TurnStatus.FAILED:
+        if finished.status == TurnStatus.FAILED and finished.text:  # what answers a command asks nothing
             chat["failed_turn"] = turn.number
         elif finished.status == TurnStatus.DELIVERED and finished.provider is not None:
             chat["last_turn"] = turn.number

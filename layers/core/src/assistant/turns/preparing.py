@@ -104,7 +104,7 @@ class Preparation:
         return self._say(claim, chat, command, (last and last.reply) or texts.NOTHING_TO_REPEAT)
 
     def _say(self, claim: ChatClaim, chat: Chat, command: InboxMessage, reply: str) -> Route:
-        said = replace(self._new_turn(claim, chat, [command]), status=TurnStatus.ANSWERED, reply=reply)
+        said = replace(self._new_turn(claim, chat, [command]), text="", status=TurnStatus.ANSWERED, reply=reply)
         self._open(claim, said, [command], before=None)
         return Route(claim, DELIVER, said.number)
 
