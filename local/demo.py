@@ -20,7 +20,7 @@ from local.stage import BUILD_DIR, PROJECT, Stage, StageError, set_up
 
 MESSAGES = 200
 CHATS = 4
-SLOW_MESSAGES = 10
+SLOW_MESSAGES = 4
 """Default number of messages when each request to a provider may cost a whole time-out."""
 
 WAITING_FAULTS = frozenset({Fault.HANG, Fault.STALL})

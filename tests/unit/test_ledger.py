@@ -27,6 +27,7 @@ from assistant.turns.ledger import (
     window_end,
     window_name,
 )
+from assistant.turns.model import TurnClaim
 from tests.doubles import NOON, World
 
 COPILOT, OPENROUTER, OLLAMA, CLAUDE = load_chain().providers
@@ -171,3 +172,32 @@ def test_an_unknown_provider_is_not_in_the_chain() -> None:
 
 def test_a_provider_that_was_never_asked_is_available() -> None:
     assert available_at(CLAUDE, Entry(), NOON) == NOON
+
+
+@pytest.mark.parametrize(
+    ("errors", "expected"),
+    [
+        ([ProviderUnavailable("copilot", "server error")], ProviderUnavailable),
+        ([ProviderUnavailable("copilot", "server error")] * 2, ProviderExhausted),
+        ([ProviderUnavailable("copilot", "timeout")], ProviderExhausted),
+        ([ProviderThrottled("copilot", "rate limit")], ProviderThrottled),
+        ([ProviderThrottled("copilot", "rate limit")] * 2, ProviderExhausted),
+        ([ProviderRejected("copilot", "key")], ProviderRejected),
+    ],
+)
+def test_a_provider_that_is_blocked_by_its_failure_is_not_retried(
+    world: World, errors: list[ProviderError], expected: type[ProviderError]
+) -> None:
+    world.models["copilot"].script = list(errors)
+    world.say()
+    claim = world.executions.started[0]
+    turn = TurnClaim(claim, world.prepare(claim).turn or 0)
+
+    for _ in errors[1:]:
+        with pytest.raises(ProviderError):
+            world.ask("copilot")(turn)
+    with pytest.raises(expected) as raised:
+        world.ask("copilot")(turn)
+
+    assert type(raised.value) is expected
+    assert raised.value.reason == errors[-1].reason

@@ -11,6 +11,7 @@ from assistant.stores.dynamodb import Plain, Refused, Table, Update, Value
 from assistant.turns.ledger import (
     NOT_CONFIGURED,
     PROBE_SECONDS,
+    Block,
     Entry,
     Reservation,
     block_after,
@@ -73,7 +74,7 @@ class DynamoLedger:
             same = "blocked_until = :seen" if seen else "attribute_not_exists(blocked_until)"
             self.table.update(schema.LEDGER, reservation.provider.id, Update(put=put, condition=same, values=seen))
 
-    def failed(self, reservation: Reservation, error: ProviderError) -> None:
+    def failed(self, reservation: Reservation, error: ProviderError) -> Block | None:
         """Count the failure, block as it calls for, and give back a request that was not made.
 
         A longer block that came while the request was under way stays.
@@ -94,8 +95,9 @@ class DynamoLedger:
                 values={**settled.values, "until": block.until},
             )
             if not isinstance(self.table.update(schema.LEDGER, reservation.provider.id, update), Refused):
-                return
+                return block
         self.table.update(schema.LEDGER, reservation.provider.id, settled)
+        return block
 
     def block(self, provider: Provider, *, cause: str, until: int) -> None:
         """Block a provider that was not asked."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from assistant.errors import ProviderError, ProviderExhausted, SecretMissing
+from assistant.errors import ProviderError, ProviderExhausted, ProviderRejected, SecretMissing
 from assistant.turns import texts
 from assistant.turns.ledger import NOT_CONFIGURED, NOT_CONFIGURED_SECONDS
 from assistant.turns.model import Answer, Said, Turn, TurnClaim, TurnStatus
@@ -127,8 +127,13 @@ class Asking:
             with self.messenger.typing(claim.chat.chat_id, turn.thread_id):
                 answer = self.model.ask(texts.SYSTEM_PROMPT, conversation, key=key, seconds=seconds)
         except ProviderError as error:
-            self.ledger.failed(reservation, error)
-            raise
+            block = self.ledger.failed(reservation, error)
+            if block is None or isinstance(error, ProviderRejected):
+                raise
+            # Blocked now: the state machine's Retry would only find that out, and the user has waited enough.
+            raise ProviderExhausted(
+                self.provider.id, error.reason, block_until=block.until, status=error.status
+            ) from None
         self.ledger.succeeded(reservation)
         return answer
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from assistant.turns.accepting import Stored
     from assistant.turns.asking import Attempt
     from assistant.turns.chain import Provider
-    from assistant.turns.ledger import Entry, Reservation
+    from assistant.turns.ledger import Block, Entry, Reservation
     from assistant.turns.model import Answer, Chat, ChatClaim, Exchange, InboxMessage, Said, Turn, TurnClaim
 
 
@@ -157,8 +157,11 @@ class Ledger(Protocol):
         """The provider answered: its block and its failures are over."""
         ...
 
-    def failed(self, reservation: Reservation, error: ProviderError) -> None:
-        """The provider did not answer: block it as the error says; give back what was not used."""
+    def failed(self, reservation: Reservation, error: ProviderError) -> Block | None:
+        """The provider did not answer: give back what was not used, and block it as the error calls for.
+
+        Answers the block; None if the provider may be asked once more at once.
+        """
         ...
 
     def block(self, provider: Provider, *, cause: str, until: int) -> None:

@@ -80,7 +80,7 @@ class Preparation:
                 return self._ask(claim, self._new_turn(claim, chat, taken), taken, before=None)
             case "retry":
                 return self._retry(claim, chat, inbox[0])
-            case "again":
+            case _:  # again
                 return self._repeat(claim, chat, inbox[0])
 
     def _nothing_to_do(self, claim: ChatClaim, chat: Chat) -> Route:
