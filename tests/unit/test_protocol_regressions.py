@@ -324,3 +324,22 @@ def test_a_command_whose_reply_was_refused_is_not_asked_by_retry(world: World) -
 
     assert world.texts() == [texts.NOTHING_TO_RETRY]
     assert world.journal.attempts == []
+
+
+def test_a_chat_goes_on_when_the_last_apology_could_not_be_delivered_at_first(world: World) -> None:
+    world.secrets.values.clear()
+    world.say()
+    claim = world.executions.started[-1]
+    turn = TurnClaim(claim, world.prepare(claim).turn or 0)
+    for provider in world.chain.providers:
+        with pytest.raises(ProviderExhausted):
+            world.ask(provider.id)(turn)
+    assert world.report(turn) == "FAILED"
+    world.executions.ended.add(claim.execution)  # Telegram was not reached, whatever was tried
+
+    assert world.recover(CHAT) == "restarted"
+    world.run_all()
+
+    assert world.texts() == [texts.NOT_CONFIGURED]
+    chat = world.claims.read(CHAT)
+    assert (chat.open_turn, chat.failed_turn, chat.claimed_at) == (None, 1, None)

@@ -52,9 +52,11 @@ class DynamoTurns:
         chat: dict[str, Value | None] = {"open_turn": turn.number}
         if before is None:
             chat["turn_counter"] = turn.number
-        elif before.status == TurnStatus.FAILED:
+        # A FAILED turn that stays so is the open one still: its apology has not been delivered.
+        retried = before is not None and before.status == TurnStatus.FAILED and turn.status == TurnStatus.OPEN
+        if retried:
             chat["failed_turn"] = None
-        expected_open = None if before is None or before.status == TurnStatus.FAILED else before.number
+        expected_open = None if before is None or retried else before.number
         refused = self.table.transact(
             put,
             self.table.change(claim.chat_id, schema.CHAT, _taken(claim, chat, len(drained), expected_open)),
