@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from assistant.errors import ProviderError
     from assistant.turns.accepting import Incoming
     from assistant.turns.chain import Provider
-    from assistant.turns.ledger import Reservation
+    from assistant.turns.ledger import Block, Reservation
     from assistant.turns.model import Said
 
 CHATS = ("42", "43")
@@ -55,7 +55,8 @@ STATES: dict[str, dict[str, Any]] = MACHINE["States"]
 LONGEST_LAMBDA_SECONDS = 75
 CRASHES = ("Runtime.ExitError", "Lambda.Unknown", "Sandbox.Timedout")
 CALLS = frozenset({"get_item", "put_item", "query", "transact_write_items", "update_item", "get_paginator"})
-SEEDS = range(18)
+SEEDS = (*range(12), 39, 97, 115, 152)
+"""The last four broke what this file was written against: chats held up for ever, parts sent twice, empty questions."""
 ACTIONS = 70
 MOST_EXECUTIONS = 30
 """Until two chats are settled: a few for what waits, and those that look for parked turns."""
@@ -195,11 +196,12 @@ class CountedLedger(DynamoLedger):
             self.out[provider.id, window] += 1
         return reservation
 
-    def failed(self, reservation: Reservation, error: ProviderError) -> None:
-        super().failed(reservation, error)
+    def failed(self, reservation: Reservation, error: ProviderError) -> Block | None:
+        block = super().failed(reservation, error)
         if not error.asked:
             for window in reservation.windows:
                 self.out[reservation.provider.id, window] -= 1
+        return block
 
 
 class WatchedTurns(DynamoTurns):
@@ -251,6 +253,8 @@ class Walk:
         world.messenger.send = self.send  # type: ignore[method-assign]
         for provider_id, model in world.models.items():
             model.ask = self.answerer(provider_id)  # type: ignore[method-assign]
+        if self.random.randrange(3) == 0:
+            world.secrets.values.clear()  # nobody can be asked: every turn fails at once
         self.executions: dict[str, Execution] = {}
         self.requests: list[tuple[Incoming, Activity]] = []
         self.unanswered: list[Incoming] = []
@@ -615,7 +619,5 @@ def client() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_whatever_happens_the_chats_settle_and_nothing_is_lost_or_said_twice(
-    seed: int, client: Any, record_property: Callable[[str, object], None]
-) -> None:
-    record_property("steps", walk(seed, client).steps)
+def test_whatever_happens_the_chats_settle_and_nothing_is_lost_or_said_twice(seed: int, client: Any) -> None:
+    assert walk(seed, client).steps > ACTIONS
