@@ -24,7 +24,10 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     sam = shutil.which("sam")
     assert sam, "aws-sam-cli is not installed: make build"
     done = subprocess.run(
-        [sam, "build", "--build-dir", folder / "build", "--parameter-overrides", f"Architecture={architecture}"],
+        [
+            *(sam, "build", "--build-dir", folder / "build", "--cache-dir", folder / "cache", "--no-cached"),
+            *("--parameter-overrides", f"Architecture={architecture}"),
+        ],
         cwd=ROOT,
         env={**os.environ, "SAM_CLI_TELEMETRY": "0", "SAM_CLI_CONTAINER_CONNECTION_TIMEOUT": "1"},
         capture_output=True,
