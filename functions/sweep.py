@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from assistant import wiring
 from assistant.observability import logger
 
 if TYPE_CHECKING:
-    from assistant.turns.ports import Claims
-    from assistant.turns.waking import Recovery
+    from assistant.turns.waking import Sweeping
 
 
-def handle(_event: object, claims: Claims, recover: Recovery) -> None:
-    """Look at every chat whose moment has come."""
-    done = dict(Counter(recover(chat_id) for chat_id in claims.due()))
-    logger.info("swept", chats=done)
+def handle(_event: object, sweep: Sweeping) -> None:
+    """Look at every chat whose moment has come; what went wrong with some is raised after the others."""
+    swept = sweep()
+    logger.info("swept", chats=swept.done, failed=len(swept.failures))
+    if swept.failures:
+        raise ExceptionGroup("some chats could not be put right", swept.failures)
 
 
-__getattr__ = wiring.entry_point(handle, wiring.due_chats, wiring.recovery)
+__getattr__ = wiring.entry_point(handle, wiring.sweeping)

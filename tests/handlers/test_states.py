@@ -174,3 +174,15 @@ def test_a_fallback_can_be_found_by_that_word(deployed: Deployed, turn: dict[str
         ("provider failed, fallback follows", "copilot"),
         ("fallback answered", "openrouter"),
     ]
+
+
+def test_a_chat_that_can_not_be_put_right_keeps_no_other_waiting(deployed: Deployed) -> None:
+    client = boto3.client("dynamodb")
+    for chat, claimed_at in (("1", {"S": "nonsense"}), ("2", None)):
+        item = {"pk": {"S": chat}, "sk": {"S": "CHAT"}, "due_kind": {"S": "chat"}, "due_at": {"N": chat}}
+        client.put_item(TableName="conversations", Item=item | ({"claimed_at": claimed_at} if claimed_at else {}))
+
+    with pytest.raises(ExceptionGroup, match="some chats"):
+        deployed.call("sweep", {})
+
+    assert deployed.claim() == {"chat_id": "2", "epoch": 1}

@@ -20,7 +20,7 @@ from assistant.stores.claims import DynamoClaims
 from assistant.stores.dynamodb import Table
 from assistant.stores.executions import StepFunctionsExecutions
 from assistant.turns.chain import load_chain
-from assistant.turns.waking import Recovery, Waking
+from assistant.turns.waking import Recovery, Sweeping, Waking
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -173,16 +173,17 @@ def failure_report() -> FailureReport:
     return FailureReport(_turns(needs), _ledger(needs.runtime_table), load_chain(), _clock)
 
 
-def due_chats() -> DynamoClaims:
-    """Where the sweep finds chats that are due."""
-    return DynamoClaims(_table(settings.from_environment(settings.RecoverySettings).conversations_table), _clock)
-
-
 def recovery() -> Recovery:
-    """What Sweep and TurnStopped do with one chat."""
+    """What TurnStopped does, and Sweep with each chat."""
     needs = settings.from_environment(settings.RecoverySettings)
     claims = DynamoClaims(_table(needs.conversations_table), _clock)
     return Recovery(claims, _executions(needs.state_machine_arn), _clock)
+
+
+def sweeping() -> Sweeping:
+    """What Sweep does."""
+    needs = settings.from_environment(settings.RecoverySettings)
+    return Sweeping(DynamoClaims(_table(needs.conversations_table), _clock), recovery())
 
 
 @cache

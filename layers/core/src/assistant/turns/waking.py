@@ -6,6 +6,7 @@ start its execution, and a crash between claim and start heals with the next mes
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -83,3 +84,30 @@ class Recovery:
     def _wake(self, chat_id: str) -> str:
         Waking(self.claims, self.executions).wake(chat_id)
         return "started"
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What the sweep did: how many chats by what was done with them, and what went wrong with others."""
+
+    done: dict[str, int]
+    failures: list[Exception]
+
+
+@dataclass(frozen=True, slots=True)
+class Sweeping:
+    """Looks at every chat whose moment has come."""
+
+    claims: Claims
+    recover: Recovery
+
+    def __call__(self) -> Swept:
+        """Put right whatever is due; a chat that can't be keeps no other waiting."""
+        done: Counter[str] = Counter()
+        failures: list[Exception] = []
+        for chat_id in self.claims.due():
+            try:
+                done[self.recover(chat_id)] += 1
+            except Exception as error:  # noqa: BLE001 (whatever it is, it is raised after the others' turn)
+                failures.append(error)
+        return Swept(dict(done), failures)
