@@ -1,10 +1,12 @@
 """What a simulated model says, and what it charges for saying it."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 QUOTE_LIMIT = 1000
 _PIECES = 4
+_TIME = re.compile(r"(?:^|\n)\s*\[Now: [^\n]*\]\s*$")
 
 
 def question_of(messages: Iterable[Mapping[str, Any]]) -> str:
@@ -13,13 +15,21 @@ def question_of(messages: Iterable[Mapping[str, Any]]) -> str:
     All of it, not just the last message: several messages sent at once are one turn, and a test wants to
     see that none was dropped. Content may be a string or a list of blocks (both protocols allow both).
     """
+    # A message may end with a line or a block "[Now: …]": the product tells the model the time there, because
+    # a time in the system prompt would spoil the cached prefix. The user never wrote it, so it is not quoted.
     lines: list[str] = []
     for message in messages:
         if message.get("role") == "assistant":
             lines.clear()
         elif message.get("role") == "user":
-            lines.append(text_of(message.get("content")))
-    return "\n".join(lines)
+            lines.append(_without_time(message.get("content")))
+    return "\n".join(line for line in lines if line)
+
+
+def _without_time(content: object) -> str:
+    if isinstance(content, list) and _TIME.fullmatch(text_of(content[-1:]).strip()):
+        content = content[:-1]
+    return _TIME.sub("", text_of(content))
 
 
 def text_of(content: object) -> str:

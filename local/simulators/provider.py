@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from werkzeug.wrappers import Request, Response
 
 from local.simulators.answers import answer_to
-from local.simulators.faults import Fault, FaultQueue, Waits, drop_connection, play
+from local.simulators.faults import HUGE_BYTES, Fault, FaultQueue, Waits, drop_connection, play
 from local.simulators.limits import Clock
 
 type Json = dict[str, Any]
@@ -28,8 +28,12 @@ _REFUSALS = {
     Fault.SERVER_ERROR,
     Fault.UNAVAILABLE,
     Fault.OVERLOADED,
+    Fault.TOO_LONG,
     Fault.ERROR_IN_200,
 }
+# Stands for the byte that `Fault.INVALID_UTF8` puts in its place: a private character that no text has.
+_BROKEN = "\ue000"
+_CHUNK = 65_536
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,7 @@ class ProviderSimulator(ABC):
         """
         self.clock = clock
         self.slow_s = slow_s
+        self.huge_bytes = HUGE_BYTES
         self.compose: Callable[[str], str] = lambda question: answer_to(question, self.provider_id)
         self.requests: list[RecordedRequest] = []
         self._key = key
@@ -142,7 +147,8 @@ class ProviderSimulator(ABC):
         refusal = self.check_key(request, self._key)
         if refusal:
             return refusal.response()
-        found = self.look_up(request.path) if request.method == "GET" else None
+        with self._lock:
+            found = self.look_up(request.path) if request.method == "GET" else None
         if found is None:
             return self.refusal(Fault.NOT_FOUND, {}).response()
         return Response(json.dumps(found), mimetype="application/json")
@@ -164,9 +170,8 @@ class ProviderSimulator(ABC):
             return self.admit(request, self.clock.now())
 
     def _answer(self, request: Request, body: Json, fault: Fault | None) -> Response:
-        text = "" if fault is Fault.EMPTY else self.compose(self.question(body))
         streamed = bool(body.get("stream"))
-        pieces = self.stream(body, text) if streamed else _halves(json.dumps(self.complete(body, text)))
+        pieces = self._pieces(body, _spoilt(self.compose(self.question(body)), fault), streamed=streamed)
         response = Response(
             play(
                 pieces,
@@ -175,12 +180,24 @@ class ProviderSimulator(ABC):
                 waits=self._waits,
                 environ=request.environ,
                 slow_s=self.slow_s,
+                # The middle of a stream is a piece of its text, and so is the middle of a large body.
+                filler=pieces[(len(pieces) - 1) // 2] if streamed else b"x" * _CHUNK,
+                huge_bytes=self.huge_bytes,
             ),
             mimetype="text/event-stream" if streamed else "application/json",
             headers=dict(self.answer_headers(self.clock.now())),
         )
         response.call_on_close(self.leave)
         return response
+
+    def _pieces(self, body: Json, text: str, *, streamed: bool) -> list[bytes]:
+        whole = (
+            self.stream(body, text)
+            if streamed
+            else [json.dumps(self.complete(body, text), ensure_ascii=False).encode()]
+        )
+        pieces = [piece.replace(_BROKEN.encode(), b"\xff") for piece in whole]
+        return pieces if streamed else _halves(pieces[0])
 
     @abstractmethod
     def refusal(self, fault: Fault, body: Json) -> Refusal:
@@ -224,7 +241,7 @@ class ProviderSimulator(ABC):
         return {}
 
     def look_up(self, path: str) -> Json | None:
-        """What a GET answers; None if there is nothing."""
+        """What a GET answers; None if there is nothing. Called under a lock."""
         del path
         return None
 
@@ -249,7 +266,14 @@ def _json_object(request: Request) -> Json:
     return parsed if isinstance(parsed, dict) else {}
 
 
-def _halves(text: str) -> list[bytes]:
-    encoded = text.encode()
-    middle = len(encoded) // 2
-    return [encoded[:middle], encoded[middle:]]
+def _spoilt(text: str, fault: Fault | None) -> str:
+    if fault is Fault.EMPTY:
+        return ""
+    if fault is Fault.INVALID_UTF8:
+        return text[: len(text) // 2] + _BROKEN + text[len(text) // 2 :]
+    return text + "x" * 4 * _CHUNK if fault is Fault.HUGE else text
+
+
+def _halves(body: bytes) -> list[bytes]:
+    middle = len(body) // 2
+    return [body[:middle], body[middle:]]

@@ -1,10 +1,15 @@
 """Telegram's Bot API, simulated: what a bot of one token may call, and what its chats were sent.
 
-Sources: core.telegram.org/bots/api (methods, parameters, limits in UTF-16 units),
-core.telegram.org/bots/faq (about one message a second per chat with bursts tolerated, 30 a second overall,
-20 a minute per group), and the descriptions of errors as collected in TelegramBotAPI/errors. Invented: how
-long a burst is tolerated, and the description of a draft that is refused outside a private chat. Not
-checked: whether a message that is replied to exists.
+Sources: core.telegram.org/bots/api (methods, parameters, limits in UTF-16 units; a draft is a preview of 30
+seconds, private chats only, with an empty text the placeholder "Thinking…"), the descriptions of errors as
+collected in TelegramBotAPI/errors, and `TEXTDRAFT_PEER_INVALID` for a draft in a group as bots report it
+(openclaw/openclaw#7803, nullclaw/nullclaw#626). The flood limits are in `telegram_flood`; drafts have none,
+as far as is known.
+
+Invented: the description of a draft_id of zero; that a message sent takes the chat's drafts away. Not checked:
+whether a message that is replied to exists; who wrote a message that is edited or deleted (only the bot's are
+known here); that nothing older than 48 hours can be deleted. An edit that changes nothing but the formatting
+is refused as one that changes nothing.
 """
 
 import itertools
@@ -13,19 +18,31 @@ import math
 import re
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from werkzeug.wrappers import Request, Response
 
 from local.simulators.faults import FaultQueue, TelegramFault, Waits, drop_connection
-from local.simulators.limits import Clock, TokenBucket
+from local.simulators.limits import Clock
 from local.simulators.provider import bad_gateway_page
-from local.simulators.telegram_html import EntityError, plain_text
+from local.simulators.telegram_flood import Flood, FloodLimits
+from local.simulators.telegram_records import ChatAction, Draft, SentMessage, Webhook
+from local.simulators.telegram_requests import (
+    Json,
+    RefusedError,
+    bad_request,
+    chat_type,
+    checked_draft,
+    checked_text,
+    optional_integer,
+    parameters_of,
+    reply_to,
+    too_many_requests,
+)
 
-type Json = dict[str, Any]
+__all__ = ["ChatAction", "Draft", "SentMessage", "TelegramSimulator", "Webhook"]
 
-TEXT_LIMIT = 4096
 _PATH = re.compile(r"/bot([^/]+)/(\w+)/?")
 _TOKEN = re.compile(r"\d+:[\w-]+")
 _SECRET_TOKEN = re.compile(r"[\w-]{1,256}", re.ASCII)
@@ -36,92 +53,28 @@ _ACTIONS = frozenset(
 _DELIVERED = {TelegramFault.DELIVERED_BAD_GATEWAY, TelegramFault.DELIVERED_CLOSED}
 
 
-@dataclass(frozen=True)
-class SentMessage:
-    """A message that a chat was sent.
+class TelegramSimulator:
+    """A WSGI application that answers `/bot<token>/<method>`.
 
     Attributes:
-        message_id: Telegram's id.
-        chat_id: The chat.
-        text: The text after the entities were parsed.
-        at: Epoch seconds on the simulator's clock.
-        thread_id: Forum topic, if any.
-        reply_to: Id of the quoted message, if any.
-        parse_mode: As it was sent.
+        sent: The messages as the chats show them now: edited ones with their latest text, deleted ones gone.
+        actions: The chat actions, in order.
+        drafts: The drafts, in order; `shown_drafts` tells which of them are still to be seen.
+        edits: The edits, in order: messages with the new text, dated with the edit.
+        deleted: Ids of the messages that were deleted, in order.
+        blocked_by: Chats that blocked the bot.
+        unknown_chats: Chats that the bot has never met.
+        webhook: What `setWebhook` set.
+        slow_s: How late `TelegramFault.SLOW` answers, in real seconds.
+        retry_after_s: What `TelegramFault.THROTTLED` says, in seconds.
     """
-
-    message_id: int
-    chat_id: int
-    text: str
-    at: float
-    thread_id: int | None = None
-    reply_to: int | None = None
-    parse_mode: str = ""
-
-
-@dataclass(frozen=True)
-class ChatAction:
-    """A "typing…" that a chat was shown."""
-
-    chat_id: int
-    action: str
-    at: float
-
-
-@dataclass(frozen=True)
-class Draft:
-    """A preview that a chat was shown (`sendMessageDraft`)."""
-
-    chat_id: int
-    draft_id: int
-    text: str
-    at: float
-
-
-@dataclass(frozen=True)
-class FloodLimits:
-    """When Telegram says "Too Many Requests".
-
-    Rates are messages a second; a burst is what is tolerated at once.
-    """
-
-    chat_burst: int = 20
-    chat_rate: float = 1.0
-    group_burst: int = 20
-    group_rate: float = 20 / 60
-    overall_burst: int = 30
-    overall_rate: float = 30.0
-
-
-@dataclass
-class Webhook:
-    """What `setWebhook` set. `allowed_updates` stays as it is when a later call leaves it out."""
-
-    url: str = ""
-    secret_token: str = ""
-    allowed_updates: list[str] = field(default_factory=list)
-
-
-class _RefusedError(Exception):
-    """A call that Telegram refuses; becomes its JSON."""
-
-    def __init__(self, status: int, description: str, parameters: Json | None = None) -> None:
-        super().__init__(description)
-        self.status = status
-        self.body = {"ok": False, "error_code": status, "description": description}
-        if parameters:
-            self.body["parameters"] = parameters
-
-
-class TelegramSimulator:
-    """A WSGI application that answers `/bot<token>/<method>`."""
 
     def __init__(
         self,
         clock: Clock,
         token: str,
         *,
-        limits: FloodLimits = FloodLimits(),
+        limits: FloodLimits | None = None,
         hang_limit_s: float = 120.0,
         slow_s: float = 3.0,
     ) -> None:
@@ -130,7 +83,7 @@ class TelegramSimulator:
         Args:
             clock: Dates the messages and drives the flood limits.
             token: The only token that is accepted.
-            limits: The flood limits.
+            limits: The flood limits; Telegram's if left out.
             hang_limit_s: Bound of `TelegramFault.HANG`, in real seconds.
             slow_s: How late `TelegramFault.SLOW` answers, in real seconds.
         """
@@ -141,15 +94,15 @@ class TelegramSimulator:
         self.actions: list[ChatAction] = []
         self.drafts: list[Draft] = []
         self.edits: list[SentMessage] = []
+        self.deleted: list[int] = []
         self.blocked_by: set[int] = set()
         self.unknown_chats: set[int] = set()
         self.webhook = Webhook()
         self._token = token
-        self._limits = limits
         self._message_ids = itertools.count(1)
         self._changed = threading.Condition()
-        self._overall = TokenBucket(limits.overall_burst, limits.overall_rate)
-        self._by_chat: dict[int, TokenBucket] = {}
+        self._flood = Flood(limits or FloodLimits())
+        self._shown_drafts: dict[tuple[int, int], Draft] = {}
         self._faults: dict[str, FaultQueue[TelegramFault]] = {}
         self._waits = Waits(hang_limit_s)
         self._methods: Mapping[str, Callable[[Json], object]] = {
@@ -158,6 +111,7 @@ class TelegramSimulator:
             "sendmessagedraft": self._send_message_draft,
             "sendchataction": self._send_chat_action,
             "editmessagetext": self._edit_message_text,
+            "deletemessage": self._delete_message,
             "setwebhook": self._set_webhook,
             "deletewebhook": self._delete_webhook,
             "getwebhookinfo": self._get_webhook_info,
@@ -182,9 +136,16 @@ class TelegramSimulator:
         return next(self._message_ids)
 
     def sent_to(self, chat_id: int) -> list[SentMessage]:
-        """What a chat was sent, oldest first."""
+        """What a chat was sent and still shows, oldest first; edited messages have their latest text."""
         with self._changed:
             return [message for message in self.sent if message.chat_id == chat_id]
+
+    def shown_drafts(self, chat_id: int) -> list[Draft]:
+        """The drafts that a chat shows now, one for each draft id."""
+        now = self.clock.now()
+        with self._changed:
+            shown = [draft for draft in self._shown_drafts.values() if draft.chat_id == chat_id]
+        return [draft for draft in shown if draft.lasts_at(now)]
 
     def wait_for(self, ready: Callable[[list[SentMessage]], bool], deadline_s: float) -> bool:
         """Wait at most `deadline_s` real seconds until `ready` is true of what was sent; tell if it is."""
@@ -202,7 +163,7 @@ class TelegramSimulator:
         parameters = dict(webhook_answer)
         try:
             self._call(str(parameters.pop("method", "")), parameters)
-        except _RefusedError as refused:
+        except RefusedError as refused:
             raise ValueError(f"Telegram would refuse the webhook's answer: {refused}") from refused
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:  # noqa: ANN401 (WSGI's own types)
@@ -210,7 +171,7 @@ class TelegramSimulator:
         request = Request(environ)
         try:
             response = self._respond(request)
-        except _RefusedError as refused:
+        except RefusedError as refused:
             response = _json_response(refused.body, refused.status)
         return response(environ, start_response)
 
@@ -219,7 +180,7 @@ class TelegramSimulator:
         queue = self._faults.get(method.lower())
         fault = queue.take() if queue else None
         self._fail_before(fault, request)
-        result = self._call(method, _parameters(request))
+        result = self._call(method, parameters_of(request))
         if fault is TelegramFault.DELIVERED_CLOSED:
             drop_connection(request.environ)
         if fault is TelegramFault.DELIVERED_BAD_GATEWAY:
@@ -229,16 +190,16 @@ class TelegramSimulator:
     def _authorised_method(self, path: str) -> str:
         match = _PATH.fullmatch(path)
         if not match or not _TOKEN.fullmatch(match[1]):
-            raise _RefusedError(404, "Not Found")
+            raise RefusedError(404, "Not Found")
         if match[1] != self._token:
-            raise _RefusedError(401, "Unauthorized")
+            raise RefusedError(401, "Unauthorized")
         return match[2]
 
     def _fail_before(self, fault: TelegramFault | None, request: Request) -> None:
         if fault is TelegramFault.THROTTLED:
-            raise _too_many_requests(self.retry_after_s)
+            raise too_many_requests(self.retry_after_s)
         if fault is TelegramFault.SERVER_ERROR:
-            raise _RefusedError(500, "Internal Server Error")
+            raise RefusedError(500, "Internal Server Error")
         if fault is TelegramFault.HANG:
             self._waits.wait(request.environ)
         if fault is TelegramFault.SLOW:
@@ -249,7 +210,7 @@ class TelegramSimulator:
     def _call(self, method: str, parameters: Json) -> object:
         perform = self._methods.get(method.lower())
         if not perform:
-            raise _RefusedError(404, "Not Found")
+            raise RefusedError(404, "Not Found")
         with self._changed:
             result = perform(parameters)
             self._changed.notify_all()
@@ -261,67 +222,78 @@ class TelegramSimulator:
 
     def _send_message(self, parameters: Json) -> Json:
         chat_id = self._chat(parameters)
-        text = _checked_text(parameters)
-        reply_to = _reply_to(parameters)
+        text = checked_text(parameters)
+        quoted = reply_to(parameters)
         self._throttle(chat_id)
         message = SentMessage(
             self.next_message_id(),
             chat_id,
             text,
             self.clock.now(),
-            thread_id=_optional_integer(parameters, "message_thread_id"),
-            reply_to=reply_to,
+            thread_id=optional_integer(parameters, "message_thread_id"),
+            reply_to=quoted,
             parse_mode=str(parameters.get("parse_mode", "")),
         )
         self.sent.append(message)
+        self._shown_drafts = {key: draft for key, draft in self._shown_drafts.items() if draft.chat_id != chat_id}
         return self._as_json(message)
 
     def _send_message_draft(self, parameters: Json) -> bool:
         chat_id = self._chat(parameters)
         if chat_id < 0:
-            raise _bad_request("drafts can be sent to private chats only")
-        draft_id = _optional_integer(parameters, "draft_id")
+            raise bad_request("TEXTDRAFT_PEER_INVALID")
+        draft_id = optional_integer(parameters, "draft_id")
         if not draft_id:
-            raise _bad_request("draft_id must be non-zero")
-        text = _checked_text(parameters) if parameters.get("text") else ""
-        self.drafts.append(Draft(chat_id, draft_id, text, self.clock.now()))
+            raise bad_request("draft_id must be non-zero")
+        draft = Draft(chat_id, draft_id, checked_draft(parameters), self.clock.now())
+        self.drafts.append(draft)
+        self._shown_drafts[chat_id, draft_id] = draft
         return True
 
     def _send_chat_action(self, parameters: Json) -> bool:
         chat_id = self._chat(parameters)
         action = str(parameters.get("action", ""))
         if action not in _ACTIONS:
-            raise _bad_request("wrong parameter action in request")
+            raise bad_request("wrong parameter action in request")
         self.actions.append(ChatAction(chat_id, action, self.clock.now()))
         return True
 
     def _edit_message_text(self, parameters: Json) -> Json:
         chat_id = self._chat(parameters)
-        message_id = _optional_integer(parameters, "message_id")
-        text = _checked_text(parameters)
-        for at, message in enumerate(self.sent):
-            if (message.chat_id, message.message_id) == (chat_id, message_id):
-                return self._edit(at, text)
-        raise _bad_request("message to edit not found")
-
-    def _edit(self, at: int, text: str) -> Json:
+        text = checked_text(parameters)
+        at = self._find(chat_id, parameters)
+        if at is None:
+            raise bad_request("message to edit not found")
         if self.sent[at].text == text:
-            raise _bad_request(
+            raise bad_request(
                 "message is not modified: specified new message content and reply markup are exactly the "
                 "same as a current content and reply markup of the message"
             )
-        edited = replace(self.sent[at], text=text)
+        self._throttle(chat_id)
+        edited = replace(self.sent[at], text=text, parse_mode=str(parameters.get("parse_mode", "")))
         self.sent[at] = edited
         self.edits.append(replace(edited, at=self.clock.now()))
-        return self._as_json(edited)
+        return self._as_json(edited) | {"edit_date": int(self.clock.now())}
+
+    def _delete_message(self, parameters: Json) -> bool:
+        at = self._find(self._chat(parameters), parameters)
+        if at is None:
+            raise bad_request("message to delete not found")
+        self.deleted.append(self.sent.pop(at).message_id)
+        return True
+
+    def _find(self, chat_id: int, parameters: Json) -> int | None:
+        wanted = (chat_id, optional_integer(parameters, "message_id"))
+        found = (at for at, message in enumerate(self.sent) if (message.chat_id, message.message_id) == wanted)
+        return next(found, None)
 
     def _set_webhook(self, parameters: Json) -> bool:
         url = str(parameters.get("url", ""))
         secret = str(parameters.get("secret_token", ""))
         if url and not url.startswith("https://"):
-            raise _bad_request("bad webhook: An HTTPS URL must be provided for webhook")
+            raise bad_request("bad webhook: An HTTPS URL must be provided for webhook")
         if secret and not _SECRET_TOKEN.fullmatch(secret):
-            raise _bad_request("secret token contains unallowed characters")
+            raise bad_request("secret token contains unallowed characters")
         allowed = parameters.get("allowed_updates")
         allowed = json.loads(allowed) if isinstance(allowed, str) else allowed
         self.webhook = Webhook(url, secret, self.webhook.allowed_updates if allowed is None else allowed)
@@ -338,28 +310,19 @@ class TelegramSimulator:
         return info | ({"allowed_updates": self.webhook.allowed_updates} if self.webhook.allowed_updates else {})
 
     def _chat(self, parameters: Json) -> int:
-        chat_id = _optional_integer(parameters, "chat_id")
+        chat_id = optional_integer(parameters, "chat_id")
         if chat_id is None:
-            raise _bad_request("chat_id is empty")
+            raise bad_request("chat_id is empty")
         if chat_id in self.unknown_chats:
-            raise _bad_request("chat not found")
+            raise bad_request("chat not found")
         if chat_id in self.blocked_by:
-            raise _RefusedError(403, "Forbidden: bot was blocked by the user")
+            raise RefusedError(403, "Forbidden: bot was blocked by the user")
         return chat_id
 
     def _throttle(self, chat_id: int) -> None:
-        now = self.clock.now()
-        bucket = self._by_chat.setdefault(chat_id, self._bucket_of(chat_id))
-        wait_s = max(bucket.wait_s(now), self._overall.wait_s(now))
+        wait_s = self._flood.take(chat_id, self.clock.now())
         if wait_s > 0:
-            raise _too_many_requests(math.ceil(wait_s))
-        bucket.take(now)
-        self._overall.take(now)
-
-    def _bucket_of(self, chat_id: int) -> TokenBucket:
-        if chat_id < 0:
-            return TokenBucket(self._limits.group_burst, self._limits.group_rate)
-        return TokenBucket(self._limits.chat_burst, self._limits.chat_rate)
+            raise too_many_requests(math.ceil(wait_s))
 
     def _me(self) -> Json:
         bot_id = int(self._token.partition(":")[0])
@@ -374,72 +337,6 @@ class TelegramSimulator:
             "text": message.text,
         }
         return shown | ({"message_thread_id": message.thread_id} if message.thread_id else {})
-
-
-def chat_type(chat_id: int) -> str:
-    """The kind of chat that an id tells: users are positive, groups negative, supergroups begin with -100."""
-    if chat_id > 0:
-        return "private"
-    return "supergroup" if chat_id < -(10**12) else "group"
-
-
-def utf16_units(text: str) -> int:
-    """The length of a text as Telegram counts it."""
-    return len(text.encode("utf-16-le", "surrogatepass")) // 2
-
-
-def _checked_text(parameters: Json) -> str:
-    text = str(parameters.get("text") or "")
-    parse_mode = str(parameters.get("parse_mode") or "")
-    if parse_mode.lower() == "html":
-        try:
-            text = plain_text(text)
-        except EntityError as error:
-            raise _bad_request(f"can't parse entities: {error}") from error
-    elif parse_mode:
-        raise _bad_request("unsupported parse_mode")
-    text = text.strip()
-    if not text:
-        raise _bad_request("message text is empty")
-    if utf16_units(text) > TEXT_LIMIT:
-        raise _bad_request("message is too long")
-    return text
-
-
-def _reply_to(parameters: Json) -> int | None:
-    reply = parameters.get("reply_parameters")
-    if reply is None:
-        return None
-    if isinstance(reply, str):
-        reply = json.loads(reply)
-    if not isinstance(reply, dict) or not isinstance(reply.get("message_id"), int):
-        raise _bad_request("can't parse reply parameters JSON object")
-    return int(reply["message_id"])
-
-
-def _optional_integer(parameters: Json, name: str) -> int | None:
-    value = parameters.get(name)
-    if value is None or value == "":
-        return None
-    try:
-        return int(value)
-    except (TypeError, ValueError) as error:
-        raise _bad_request(f"wrong parameter {name} in request") from error
-
-
-def _parameters(request: Request) -> Json:
-    parsed = request.get_json(force=True, silent=True) if request.is_json else request.values.to_dict()
-    if not isinstance(parsed, dict):
-        raise _bad_request("can't parse request JSON object")
-    return parsed
-
-
-def _bad_request(description: str) -> _RefusedError:
-    return _RefusedError(400, f"Bad Request: {description}")
-
-
-def _too_many_requests(retry_after_s: int) -> _RefusedError:
-    return _RefusedError(429, f"Too Many Requests: retry after {retry_after_s}", {"retry_after": retry_after_s})
 
 
 def _json_response(body: Json, status: int = 200) -> Response:

@@ -28,7 +28,7 @@ from telegram import (
 )
 
 from local.simulators.limits import Clock
-from local.simulators.telegram import chat_type
+from local.simulators.telegram_requests import chat_type
 
 type Json = dict[str, Any]
 

@@ -7,8 +7,9 @@ import pytest
 import telegram
 
 from local.simulators import TelegramFault, TelegramSimulator
-from local.simulators.telegram import FloodLimits, utf16_units
+from local.simulators.telegram_flood import FloodLimits
 from local.simulators.telegram_html import EntityError, plain_text
+from local.simulators.telegram_requests import utf16_units
 
 TOKEN = "7000000000:AAE_token-of-the-test"
 CHAT = 42
@@ -196,7 +197,7 @@ def test_groups_get_twenty_a_minute_and_all_chats_together_thirty_a_second(clock
     elsewhere = [send(simulator, chat_id=chat_id).status_code for chat_id in range(1, 12)]
 
     assert [response.status_code for response in in_group] == [200] * 20 + [429]
-    assert in_group[-1].json()["parameters"] == {"retry_after": 3}
+    assert in_group[-1].json()["parameters"] == {"retry_after": 60}
     assert elsewhere == [200] * 10 + [429]
 
 
@@ -218,27 +219,126 @@ def test_a_webhooks_answer_is_carried_out(simulator: TelegramSimulator) -> None:
         simulator.perform({"method": "sendMessage", "text": "x"})
 
 
-def test_drafts_are_for_private_chats_and_are_no_messages(simulator: TelegramSimulator) -> None:
-    thinking = call(simulator, "sendMessageDraft", chat_id=CHAT, draft_id=1)
-    partial = call(simulator, "sendMessageDraft", chat_id=CHAT, draft_id=1, text="Hel")
+def draft(simulator: TelegramSimulator, text: str | None = None, draft_id: Any = 1, **extra: Any) -> httpx.Response:
+    parameters = {"chat_id": CHAT, "draft_id": draft_id} | ({} if text is None else {"text": text}) | extra
+    return call(simulator, "sendMessageDraft", **parameters)
+
+
+def edit(simulator: TelegramSimulator, message_id: int, text: str, chat_id: int = CHAT, **extra: Any) -> httpx.Response:
+    return call(simulator, "editMessageText", chat_id=chat_id, message_id=message_id, text=text, **extra)
+
+
+def test_drafts_are_shown_and_are_no_messages(simulator: TelegramSimulator, clock: SettableClock) -> None:
+    thinking = draft(simulator)
+    clock.at += 1
+    partial = draft(simulator, "<b>Hel</b>", parse_mode="HTML")
 
     assert thinking.json()["result"] is partial.json()["result"] is True
-    assert [draft.text for draft in simulator.drafts] == ["", "Hel"]
+    assert [(each.text, each.at) for each in simulator.drafts] == [("", clock.at - 1), ("Hel", clock.at)]
+    assert [each.text for each in simulator.shown_drafts(CHAT)] == ["Hel"]
     assert simulator.sent == []
-    assert call(simulator, "sendMessageDraft", chat_id=GROUP, draft_id=1).status_code == 400
-    assert call(simulator, "sendMessageDraft", chat_id=CHAT, draft_id=0).status_code == 400
 
 
-def test_editing_changes_a_message(simulator: TelegramSimulator) -> None:
+def test_a_draft_lasts_half_a_minute_from_its_last_update(simulator: TelegramSimulator, clock: SettableClock) -> None:
+    draft(simulator, "one")
+    clock.at += 29
+    draft(simulator, "two")
+    draft(simulator, "another", draft_id=2)
+    clock.at += 29.5
+    still_there = [each.text for each in simulator.shown_drafts(CHAT)]
+    clock.at += 0.5
+
+    assert still_there == ["two", "another"]
+    assert simulator.shown_drafts(CHAT) == []
+
+
+def test_a_message_takes_its_chats_drafts_away(simulator: TelegramSimulator) -> None:
+    draft(simulator, "Hel")
+    draft(simulator, "other chat", chat_id=43)
+    send(simulator, "Hello")
+
+    assert simulator.shown_drafts(CHAT) == []
+    assert [each.text for each in simulator.shown_drafts(43)] == ["other chat"]
+    assert len(simulator.drafts) == 2
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"chat_id": GROUP}, "TEXTDRAFT_PEER_INVALID"),
+        ({"draft_id": 0}, "draft_id must be non-zero"),
+        ({"draft_id": None}, "draft_id must be non-zero"),
+        ({"draft_id": "first"}, "wrong parameter draft_id in request"),
+        ({"text": "🐢" * 2049}, "message is too long"),
+        (
+            {"text": "<b>Hel", "parse_mode": "HTML"},
+            "can't parse entities: Can't find end tag corresponding to start tag \"b\"",
+        ),
+    ],
+)
+def test_bad_drafts(simulator: TelegramSimulator, parameters: dict[str, Any], said: str) -> None:
+    response = draft(simulator, **parameters)
+
+    assert (response.status_code, description(response)) == (400, f"Bad Request: {said}")
+    assert simulator.drafts == []
+
+
+def test_drafts_are_not_flood_limited(simulator: TelegramSimulator) -> None:
+    assert {draft(simulator, "x" * at).status_code for at in range(100)} == {200}
+    assert send(simulator).status_code == 200
+
+
+def test_editing_changes_a_message(simulator: TelegramSimulator, clock: SettableClock) -> None:
+    message_id = send(simulator).json()["result"]["message_id"]
+    sent_at = clock.at
+    clock.at += 2
+    edited = edit(simulator, message_id, "<i>Hello</i> again", parse_mode="HTML")
+
+    (shown,) = simulator.sent_to(CHAT)
+    assert (shown.text, shown.at) == ("Hello again", sent_at)
+    assert telegram.Message.de_json(edited.json()["result"], None).text == "Hello again"
+    assert [(each.message_id, each.text, each.at) for each in simulator.edits] == [
+        (message_id, "Hello again", clock.at)
+    ]
+
+
+def test_edits_that_are_refused(simulator: TelegramSimulator) -> None:
     message_id = send(simulator).json()["result"]["message_id"]
 
-    edited = call(simulator, "editMessageText", chat_id=CHAT, message_id=message_id, text="Hello again")
-    same = call(simulator, "editMessageText", chat_id=CHAT, message_id=message_id, text="Hello again")
-    missing = call(simulator, "editMessageText", chat_id=CHAT, message_id=999, text="x")
+    assert "Bad Request: message is not modified" in description(edit(simulator, message_id, "Hello"))
+    assert description(edit(simulator, 999, "x")) == "Bad Request: message to edit not found"
+    assert description(edit(simulator, message_id, "x", chat_id=43)) == "Bad Request: message to edit not found"
+    assert description(edit(simulator, message_id, " ")) == "Bad Request: message text is empty"
+    assert description(edit(simulator, message_id, "x" * 4097)) == "Bad Request: message is too long"
+    assert simulator.edits == []
 
-    assert edited.json()["result"]["text"] == simulator.sent_to(CHAT)[0].text == "Hello again"
-    assert "message is not modified" in description(same)
-    assert description(missing) == "Bad Request: message to edit not found"
+
+def test_a_deleted_message_is_gone(simulator: TelegramSimulator) -> None:
+    first, second = (send(simulator, text).json()["result"]["message_id"] for text in ("one", "two"))
+    deleted = call(simulator, "deleteMessage", chat_id=CHAT, message_id=first)
+    again = call(simulator, "deleteMessage", chat_id=CHAT, message_id=first)
+
+    assert deleted.json() == {"ok": True, "result": True}
+    assert description(again) == "Bad Request: message to delete not found"
+    assert description(edit(simulator, first, "x")) == "Bad Request: message to edit not found"
+    assert [message.message_id for message in simulator.sent_to(CHAT)] == [second]
+    assert simulator.deleted == [first]
+
+
+def test_edits_and_messages_in_a_group_count_together(simulator: TelegramSimulator, clock: SettableClock) -> None:
+    message_id = send(simulator, chat_id=GROUP).json()["result"]["message_id"]
+    edits = []
+    for at in range(20):
+        clock.at += 1.5
+        edits.append(edit(simulator, message_id, f"text {at}", chat_id=GROUP))
+    refused = send(simulator, chat_id=GROUP)
+    clock.at += refused.json()["parameters"]["retry_after"]
+
+    assert [response.status_code for response in edits] == [200] * 19 + [429]
+    assert description(refused) == "Too Many Requests: retry after 30"
+    assert send(simulator, chat_id=GROUP).status_code == 200
+    assert send(simulator, chat_id=GROUP).status_code == 429
+    assert simulator.sent_to(GROUP)[0].text == "text 18"
 
 
 def test_the_webhook_is_set_told_and_deleted(simulator: TelegramSimulator) -> None:

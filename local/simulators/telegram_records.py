@@ -1,0 +1,67 @@
+"""What the simulated Telegram remembers of what a bot did in its chats."""
+
+from dataclasses import dataclass, field
+
+DRAFT_S = 30.0
+
+
+@dataclass(frozen=True)
+class SentMessage:
+    """A message that a chat was sent.
+
+    Attributes:
+        message_id: Telegram's id.
+        chat_id: The chat.
+        text: The text after the entities were parsed.
+        at: Epoch seconds on the simulator's clock.
+        thread_id: Forum topic, if any.
+        reply_to: Id of the quoted message, if any.
+        parse_mode: As it was sent.
+    """
+
+    message_id: int
+    chat_id: int
+    text: str
+    at: float
+    thread_id: int | None = None
+    reply_to: int | None = None
+    parse_mode: str = ""
+
+
+@dataclass(frozen=True)
+class ChatAction:
+    """A "typing…" that a chat was shown."""
+
+    chat_id: int
+    action: str
+    at: float
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A preview that a chat was shown (`sendMessageDraft`).
+
+    Attributes:
+        chat_id: The chat.
+        draft_id: What is shown under the same id replaces what was shown before.
+        text: The text after the entities were parsed; empty for the placeholder "Thinking…".
+        at: Epoch seconds on the simulator's clock; it is shown for `DRAFT_S` from then.
+    """
+
+    chat_id: int
+    draft_id: int
+    text: str
+    at: float
+
+    def lasts_at(self, now: float) -> bool:
+        """Whether it has not run out by then."""
+        return now < self.at + DRAFT_S
+
+
+@dataclass
+class Webhook:
+    """What `setWebhook` set. `allowed_updates` stays as it is when a later call leaves it out."""
+
+    url: str = ""
+    secret_token: str = ""
+    allowed_updates: list[str] = field(default_factory=list)
