@@ -6,10 +6,12 @@ catching a base class does not catch its subclasses there: `statemachine/turn.as
     AssistantError
     ├── TurnError                what a state of the turn can end with
     │   ├── ProviderError
+    │   │   ├── ProviderBusy          our own request is in its one slot: the same provider again in a moment
     │   │   ├── ProviderThrottled     asked too fast: the same provider once more in a moment, then the next
     │   │   ├── ProviderExhausted     quota, budget or cooldown: the next one; no request is made while it lasts
     │   │   ├── ProviderUnavailable   5xx, timeout, broken or empty reply: the same once more, then the next
-    │   │   └── ProviderRejected      key, billing or model refused: the next one; the owner has to act
+    │   │   ├── ProviderRejected      key, billing or model refused: the next one; the owner has to act
+    │   │   └── ProviderDeclined      this question refused, and no other: the next one; nobody is blocked
     │   ├── StoreContended       a transaction kept meeting others' writes: the same state once more
     │   ├── TurnInvalid          the state's input names no turn: stop
     │   ├── DeliveryFailed       Telegram was not reached, nothing was sent: send again
@@ -39,6 +41,7 @@ class ProviderError(TurnError):
         block_until: epoch seconds before which asking again is pointless; None if nobody said so.
         status: HTTP status, if there was one.
         asked: whether a request reached the provider (and counts against its quota).
+        may_cost: whether the provider may charge for the request although it gave no answer.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class ProviderError(TurnError):
         block_until: float | None = None,
         status: int | None = None,
         asked: bool = True,
+        may_cost: bool = False,
     ) -> None:
         super().__init__(f"{provider}: {reason}" + (f" (HTTP {status})" if status else ""))
         self.provider = provider
@@ -56,6 +60,11 @@ class ProviderError(TurnError):
         self.block_until = block_until
         self.status = status
         self.asked = asked
+        self.may_cost = may_cost
+
+
+class ProviderBusy(ProviderError):
+    """A request of ours is under way, and the provider takes no second one."""
 
 
 class ProviderThrottled(ProviderError):
@@ -72,6 +81,14 @@ class ProviderUnavailable(ProviderError):
 
 class ProviderRejected(ProviderError):
     """The provider refuses the key, the account or the model; only the owner can mend that."""
+
+
+class ProviderDeclined(ProviderError):
+    """The provider refuses this question: too long, moderated, malformed. Another question it may answer."""
+
+
+CONTEXT_TOO_LONG = "context too long"
+"""Reason of the one ProviderDeclined that a shorter history may cure."""
 
 
 class TurnInvalid(TurnError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from aws_lambda_powertools import Logger
@@ -24,6 +25,7 @@ class LogJournal:
         logger.info(
             message,
             chat_id=attempt.chat_id,
+            user_id=attempt.user_id,
             turn=attempt.turn,
             provider=attempt.provider,
             model=attempt.model,
@@ -32,8 +34,8 @@ class LogJournal:
             reason=attempt.reason,
             status=attempt.status,
             blocked_until=attempt.blocked_until,
-            input_tokens=attempt.input_tokens,
-            output_tokens=attempt.output_tokens,
+            **(asdict(attempt.usage) if attempt.usage else {}),
+            micro_dollars=attempt.micro_dollars,
             milliseconds=attempt.milliseconds,
             fallback=attempt.fallback,
         )

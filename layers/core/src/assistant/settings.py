@@ -6,6 +6,7 @@ default for what the template sets.
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING
@@ -14,6 +15,14 @@ from assistant.errors import SettingMissing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class ChainSettings:
+    """For what decides by the chain: what its owner sets of it."""
+
+    claude_dollars_per_month: float
+    carry_over: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,8 @@ class AskSettings(ConversationSettings):
     runtime_table: str
     secrets_path: str
     history_messages: int
+    stream_replies: bool
+    tell_owner_function: str
     provider_base_url: str = ""
     telegram_api_url: str = "https://api.telegram.org"
 
@@ -60,6 +71,7 @@ class DeliverySettings(ConversationSettings):
 
     state_machine_arn: str
     secrets_path: str
+    name_other_providers: bool
     telegram_api_url: str = "https://api.telegram.org"
 
 
@@ -71,7 +83,7 @@ class RecoverySettings:
     state_machine_arn: str
 
 
-SETTINGS = (WebhookSettings, PreparationSettings, AskSettings, DeliverySettings, RecoverySettings)
+SETTINGS = (ChainSettings, WebhookSettings, PreparationSettings, AskSettings, DeliverySettings, RecoverySettings)
 
 
 def from_environment[S](kind: type[S], environment: Mapping[str, str] | None = None) -> S:
@@ -82,10 +94,11 @@ def from_environment[S](kind: type[S], environment: Mapping[str, str] | None = N
         environment: where to read them; by default the process's.
 
     Raises:
-        SettingMissing: names the variable that is absent, or is not a whole number where one is wanted.
+        SettingMissing: names the variable that is absent, or not of the kind that is wanted: a whole number, an amount,
+            on or off.
     """
     source = os.environ if environment is None else environment
-    values: dict[str, str | int] = {}
+    values: dict[str, str | int | float | bool] = {}
     for field in fields(kind):  # type: ignore[arg-type]  # every kind is a dataclass
         name = field.name.upper()
         value = source.get(name)
@@ -93,8 +106,30 @@ def from_environment[S](kind: type[S], environment: Mapping[str, str] | None = N
             if field.default is MISSING:
                 raise SettingMissing(f"the environment variable {name} is not set")
             continue
-        try:
-            values[field.name] = int(value) if field.type in ("int", int) else value
-        except ValueError:
-            raise SettingMissing(f"the environment variable {name} is not a whole number") from None
+        values[field.name] = _read(name, value, str(field.type))
     return kind(**values)
+
+
+def _read(name: str, value: str, kind: str) -> str | int | float | bool:
+    try:
+        match kind:
+            case "int":
+                return int(value)
+            case "float":
+                return _amount(value)
+            case "bool":
+                return _SWITCH[value]
+    except (ValueError, KeyError):
+        raise SettingMissing(f"the environment variable {name} is not {_KINDS[kind]}") from None
+    return value
+
+
+def _amount(value: str) -> float:
+    amount = float(value)
+    if not (math.isfinite(amount) and amount >= 0):
+        raise ValueError("not an amount")
+    return amount
+
+
+_SWITCH = {"on": True, "off": False}
+_KINDS = {"int": "a whole number", "float": "an amount", "bool": "on or off"}

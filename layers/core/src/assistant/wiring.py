@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from assistant.telegram.client import TelegramMessenger
     from assistant.turns.accepting import Acceptance
     from assistant.turns.asking import Asking
-    from assistant.turns.chain import Provider
+    from assistant.stores.owner import LambdaOwner
+    from assistant.turns.chain import Chain, Provider
     from assistant.turns.delivering import Delivery
     from assistant.turns.failing import FailureReport
     from assistant.turns.ports import Clock
@@ -122,7 +123,7 @@ def preparation() -> Preparation:
 
     needs = settings.from_environment(settings.PreparationSettings)
     claims = DynamoClaims(_table(needs.conversations_table), _clock)
-    return Preparation(claims, _turns(needs), _ledger(needs.runtime_table), load_chain(), _clock)
+    return Preparation(claims, _turns(needs), _ledger(needs.runtime_table), _chain(), _clock)
 
 
 def asking(provider_id: str) -> Callable[[], Asking]:
@@ -130,26 +131,29 @@ def asking(provider_id: str) -> Callable[[], Asking]:
 
     def build() -> Asking:
         from assistant.providers.client import ProviderClient
+        from assistant.stores.usage import DynamoUsage
         from assistant.turns.asking import Asking
 
         needs = settings.from_environment(settings.AskSettings)
-        chain, http = load_chain(), _http()
+        chain, http = _chain(), _http()
         provider = chain.provider(provider_id)
         secrets = _secrets(needs.secrets_path)
         vendor = _vendor(provider, http, needs.provider_base_url.rstrip("/"))
         return Asking(
             provider=provider,
-            first=provider == chain.providers[0],
             timeouts=chain.timeouts,
             model=ProviderClient(provider, _protocol(provider), vendor, http, chain.timeouts, _clock),
             turns=_turns(needs),
             ledger=_ledger(needs.runtime_table),
+            usage=DynamoUsage(_table(needs.runtime_table), _clock),
             secrets=secrets,
             messenger=_messenger(http, needs.telegram_api_url, secrets),
             journal=LogJournal(),
+            owner=_owner(needs.tell_owner_function),
             clock=_clock,
             history_messages=needs.history_messages,
             history_days=needs.history_days,
+            stream=needs.stream_replies,
         )
 
     return build
@@ -170,7 +174,7 @@ def failure_report() -> FailureReport:
     from assistant.turns.failing import FailureReport
 
     needs = settings.from_environment(settings.PreparationSettings)
-    return FailureReport(_turns(needs), _ledger(needs.runtime_table), load_chain(), _clock)
+    return FailureReport(_turns(needs), _ledger(needs.runtime_table), _chain(), _clock)
 
 
 def recovery() -> Recovery:
@@ -193,6 +197,17 @@ def _client(service: str) -> Any:
 
 def _table(name: str) -> Table:
     return Table(_client("dynamodb"), name)
+
+
+def _chain() -> Chain:
+    needs = settings.from_environment(settings.ChainSettings)
+    return load_chain().with_settings(dollars_per_month=needs.claude_dollars_per_month, carry_over=needs.carry_over)
+
+
+def _owner(function: str) -> LambdaOwner:
+    from assistant.stores.owner import LambdaOwner
+
+    return LambdaOwner(_client("lambda"), function, logger.warning)
 
 
 def _executions(state_machine_arn: str) -> StepFunctionsExecutions:

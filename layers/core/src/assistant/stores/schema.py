@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from assistant.turns.model import Chat, Exchange, InboxMessage, Turn
+from assistant.turns.ledger import Entry
+from assistant.turns.model import Chat, Exchange, InboxMessage, Turn, Used
 
 DUE_INDEX = "due"
 DUE_CHAT = "chat"
@@ -16,7 +17,11 @@ INBOX = "CHAT#INBOX#"
 UPDATE = "UPDATE#"
 TURN = "TURN#"
 HISTORY = "HISTORY#"
+NOTICE = "NOTICE#"
 LEDGER = "LEDGER"
+USAGE = "USAGE"
+SETTINGS = "SETTINGS"
+OWNER = "OWNER"
 ALLOWED = "ALLOWED"
 STRANGER = "STRANGER#"
 
@@ -40,11 +45,14 @@ ITEMS = (
     Item("UpdateMark", "Conversations", frozenset({"ttl"})),
     Item("Turn", "Conversations", _names(Turn)),
     Item("Exchange", "Conversations", _names(Exchange)),
+    Item("NoticeMark", "Conversations", frozenset({"turn", "ttl"})),
     Item(
         "LedgerEntry",
         "Runtime",
-        frozenset({"minute:", "day:", "month:", "blocked_until", "block_cause", "failures", "probe_until"}),
+        frozenset({"minute:", "day:", "month:", "month_micro_dollars:"}) | _names(Entry, "windows"),
     ),
+    Item("UsageDay", "Runtime", _names(Used) | {"ttl"}),
+    Item("Owner", "Runtime", frozenset({"chat_id"})),
     Item("Allowed", "Runtime", frozenset({"note"})),
     Item("StrangerMark", "Runtime", frozenset({"ttl"})),
 )
@@ -58,6 +66,11 @@ def inbox_key(message: InboxMessage) -> str:
 def turn_key(number: int) -> str:
     """Sort key of a turn."""
     return f"{TURN}{number:010d}"
+
+
+def usage_key(day: str, provider_id: str) -> str:
+    """Sort key of a provider's sums of a day (`YYYY-MM-DD`)."""
+    return f"{day}#{provider_id}"
 
 
 def history_key(number: int) -> str:

@@ -11,11 +11,12 @@ from assistant.stores import schema
 from assistant.stores.claims import released
 from assistant.stores.dynamodb import Plain, Refused, Table, Update, Value, to_item
 from assistant.turns import texts
-from assistant.turns.model import Answer, Chat, ChatClaim, Exchange, InboxMessage, Turn, TurnClaim, TurnStatus
+from assistant.turns.model import Answered, Chat, ChatClaim, Exchange, InboxMessage, Turn, TurnClaim, TurnStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from assistant.turns.model import Usage
     from assistant.turns.ports import Clock
 
 KEPT_SECONDS = 7 * 86400
@@ -76,32 +77,54 @@ class DynamoTurns:
         found = [msgspec.convert(item, Exchange) for item in items]
         return [exchange for exchange in reversed(found) if exchange.created_at >= since]
 
-    def answer(self, turn: TurnClaim, answer: Answer, *, user: str, provider: str) -> bool:
+    def answer(self, turn: TurnClaim, answered: Answered) -> bool:
         """OPEN → ANSWERED with the exchange, or nothing at all."""
         now = int(self.clock.now())
+        answer = answered.answer
         text = texts.capped(answer.text)
-        exchange = Exchange(user, text, provider, now, now + self.history_days * 86400)
-        answered: dict[str, Value | None] = {
+        exchange = Exchange(
+            answered.user, text, answered.provider, now, now + self.history_days * 86400, answered.position
+        )
+        kept: dict[str, Value | None] = {
             "status": TurnStatus.ANSWERED,
             "reply": text,
-            "provider": provider,
+            "provider": answered.provider,
             "model": answer.model,
-            "input_tokens": answer.input_tokens,
-            "output_tokens": answer.output_tokens,
+            **_counted(answer.usage),
+            "micro_dollars": answered.micro_dollars,
             "sent": 0,
         }
         refused = self.table.transact(
-            self.table.change(turn.chat.chat_id, schema.turn_key(turn.number), _while_open(turn, answered)),
+            self.table.change(turn.chat.chat_id, schema.turn_key(turn.number), _while_open(turn, kept)),
             self.table.put(turn.chat.chat_id, schema.history_key(turn.number), asdict(exchange)),
         )
         return refused is None
+
+    def decline(self, turn: TurnClaim, declined_by: str) -> bool:
+        """Note which providers refused the question."""
+        return self._change_open(turn, {"declined_by": declined_by})
+
+    def show_preview(self, turn: TurnClaim, message_id: int | None) -> bool:
+        """Note the message in which the answer is seen growing."""
+        return self._change_open(turn, {"preview_id": message_id})
+
+    def first_notice(self, turn: TurnClaim, notice: str, *, seconds: int) -> bool:
+        """Mark that a turn gives its chat a notice; the same turn may do so again."""
+        now = int(self.clock.now())
+        update = Update(
+            put={"turn": turn.number, "ttl": now + seconds},
+            condition="attribute_not_exists(pk) OR #ttl < :now OR turn = :turn",
+            names={"#ttl": "ttl"},
+            values={"now": now, "turn": turn.number},
+        )
+        refused = self.table.update(turn.chat.chat_id, f"{schema.NOTICE}{notice}", update)
+        return not isinstance(refused, Refused)
 
     def settle(self, turn: TurnClaim, settled: Turn) -> bool:
         """OPEN → PARKED or FAILED."""
         names = ("status", "reply", "sent", "parks", "parked_at", "retry_at")
         values = asdict(settled)
-        update = _while_open(turn, {name: values[name] for name in names})
-        return not isinstance(self.table.update(turn.chat.chat_id, schema.turn_key(turn.number), update), Refused)
+        return self._change_open(turn, {name: values[name] for name in names})
 
     def mark_sending(self, turn: TurnClaim, *, part: int, after: int | None, uncertain: bool) -> bool:
         """Note that `part` is about to be sent and that everything before it is dealt with."""
@@ -143,6 +166,10 @@ class DynamoTurns:
         )
         return refused is None
 
+    def _change_open(self, turn: TurnClaim, put: Mapping[str, Value | None]) -> bool:
+        update = _while_open(turn, put)
+        return not isinstance(self.table.update(turn.chat.chat_id, schema.turn_key(turn.number), update), Refused)
+
     def _after(self, turn: TurnClaim, finished: Turn, *, hand_over: bool) -> Update:
         """The chat after a turn."""
         chat: dict[str, Value | None] = {}
@@ -167,6 +194,17 @@ class DynamoTurns:
             put=put, condition=f"epoch = :epoch AND {condition}", values={"epoch": turn.chat.epoch, **values}
         )
         return not isinstance(self.table.update(turn.chat.chat_id, schema.turn_key(turn.number), update), Refused)
+
+
+def _counted(usage: Usage | None) -> dict[str, Value | None]:
+    if usage is None:
+        return {}
+    return {
+        "input_tokens": usage.input,
+        "cached_tokens": usage.cached,
+        "written_tokens": usage.written,
+        "output_tokens": usage.output,
+    }
 
 
 def _message(item: Plain) -> InboxMessage:

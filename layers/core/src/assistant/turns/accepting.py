@@ -107,6 +107,7 @@ class Acceptance:
             update_id=incoming.update_id,
             thread_id=incoming.thread_id,
             group=incoming.group,
+            sender_id=incoming.sender_id,
         )
         match self.inbox.store(incoming.chat_id, message, limit=self.messages_per_minute):
             case Stored.TOO_MANY:

@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from assistant.errors import ProviderError, ProviderExhausted, ProviderRejected, SecretMissing
+from assistant.errors import (
+    CONTEXT_TOO_LONG,
+    ProviderDeclined,
+    ProviderError,
+    ProviderExhausted,
+    ProviderRejected,
+    SecretMissing,
+)
 from assistant.turns import texts
-from assistant.turns.ledger import NOT_CONFIGURED, NOT_CONFIGURED_SECONDS
-from assistant.turns.model import Answer, Said, Turn, TurnClaim, TurnStatus
+from assistant.turns.conversing import Conversation, conversation, exchanges_shown
+from assistant.turns.ledger import NOT_CONFIGURED, NOT_CONFIGURED_SECONDS, REJECTED
+from assistant.turns.model import Answer, Answered, Notice, Preview, Turn, TurnClaim, TurnStatus, Usage, Used
 
 if TYPE_CHECKING:
     from assistant.turns.chain import Provider, Timeouts
-    from assistant.turns.ports import Clock, Journal, LanguageModel, Ledger, Messenger, Secrets, Turns
+    from assistant.turns.ledger import Reservation
+    from assistant.turns.ports import (
+        Clock,
+        Journal,
+        LanguageModel,
+        Ledger,
+        Messenger,
+        Owner,
+        Secrets,
+        Turns,
+        UsageBook,
+    )
 
 LEAST_SECONDS = 5
 """Not worth asking with less than this left of the turn's deadline."""
-
-BYTES_PER_TOKEN = 2
-"""Of UTF-8, at least: prose has 3 to 4. A conversation that does not fit would fail with every provider, and the
-failures would hold up all other chats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,43 +43,59 @@ class Attempt:
     """What came of asking a provider, for the journal: figures and names, nothing that was said.
 
     `outcome` is `answered`, `late` (the turn had its answer by then) or `failed`; `fallback` means that the provider is
-    not the chain's first, or that another is to follow.
+    not the first that could have been asked, or that another is to follow. `budget_used` is the share of the provider's
+    budget in dollars that is gone, where it has one.
     """
 
     chat_id: str
+    user_id: str
     turn: int
     provider: str
     model: str
-    outcome: str
-    fallback: bool
-    milliseconds: int
+    outcome: str = "failed"
+    fallback: bool = True
+    milliseconds: int = 0
     error: str | None = None
     reason: str | None = None
     status: int | None = None
     blocked_until: float | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
+    usage: Usage | None = None
+    micro_dollars: int = 0
+    budget_used: float | None = None
+
+    def failed(self, error: ProviderError) -> Attempt:
+        """This attempt, with what it failed of."""
+        return replace(
+            self,
+            error=type(error).__name__,
+            reason=error.reason,
+            status=error.status,
+            blocked_until=error.block_until,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """Asks one provider; `first`: it is the chain's first.
+    """Asks one provider.
 
-    `history_messages` and `history_days` bound the conversation it is shown.
+    `history_messages` and `history_days` bound the conversation it is shown; `stream`: whether the user sees the answer
+    grow.
     """
 
     provider: Provider
-    first: bool
     timeouts: Timeouts
     model: LanguageModel
     turns: Turns
     ledger: Ledger
+    usage: UsageBook
     secrets: Secrets
     messenger: Messenger
     journal: Journal
+    owner: Owner
     clock: Clock
     history_messages: int
     history_days: int
+    stream: bool
 
     def __call__(self, claim: TurnClaim) -> str:
         """Ask, and store the answer with the history pair; a ProviderError if there is no answer.
@@ -74,68 +106,109 @@ class Asking:
         turn = self.turns.read(claim.chat.chat_id, claim.number)
         if turn is None or turn.status != TurnStatus.OPEN or turn.epoch != claim.chat.epoch:
             return "nothing to do"
-        began = self.clock.now()
+        declined_by = (turn.declined_by or "").split()
+        if self.provider.id in declined_by:
+            raise ProviderDeclined(self.provider.id, "declined before", asked=False)
         try:
-            answer = self._answer(claim, turn)
-        except ProviderError as error:
-            self.journal.attempted(self._failed(claim, began, error))
+            return self._ask(claim, turn)
+        except ProviderDeclined:
+            self.turns.decline(claim, " ".join([*declined_by, self.provider.id]))
             raise
-        stored = self.turns.answer(claim, answer, user=turn.text, provider=self.provider.id)
-        outcome = "answered" if stored else "late"
-        self.journal.attempted(self._answered(claim, began, outcome, answer))
-        return outcome
 
-    def _failed(self, claim: TurnClaim, began: float, error: ProviderError) -> Attempt:
-        return Attempt(
+    def _ask(self, claim: TurnClaim, turn: Turn) -> str:
+        shown = self._conversation(claim, turn)
+        try:
+            return self._attempt(claim, turn, shown)
+        except ProviderDeclined as error:
+            if error.reason != CONTEXT_TOO_LONG or not shown.exchanges:
+                raise
+        return self._attempt(claim, turn, shown.shortened())
+
+    def _conversation(self, claim: TurnClaim, turn: Turn) -> Conversation:
+        now = self.clock.now()
+        since = int(now) - self.history_days * 86400
+        limit = exchanges_shown(self.history_messages)
+        return conversation(
+            self.turns.history(claim, after=turn.history_after, since=since, limit=limit),
+            turn.text,
+            system=texts.SYSTEM_PROMPT,
+            provider=self.provider,
+            history_messages=self.history_messages,
+            now=now,
+        )
+
+    def _attempt(self, claim: TurnClaim, turn: Turn, shown: Conversation) -> str:
+        """One request: reserved, made, stored, settled, noted."""
+        noted = Attempt(
             chat_id=claim.chat.chat_id,
+            user_id=turn.sender_id,
             turn=claim.number,
             provider=self.provider.id,
             model=self.provider.model,
-            outcome="failed",
-            fallback=True,
-            milliseconds=self._milliseconds(began),
-            error=type(error).__name__,
-            reason=error.reason,
-            status=error.status,
-            blocked_until=error.block_until,
         )
-
-    def _answered(self, claim: TurnClaim, began: float, outcome: str, answer: Answer) -> Attempt:
-        return Attempt(
-            chat_id=claim.chat.chat_id,
-            turn=claim.number,
-            provider=self.provider.id,
+        began = self.clock.now()
+        try:
+            reservation, answer = self._request(claim, turn, shown)
+        except ProviderError as error:
+            self.journal.attempted(replace(noted.failed(error), milliseconds=self._milliseconds(began)))
+            raise
+        cost = self.provider.price.cost(answer.usage) if answer.usage else reservation.micro_dollars
+        kept = Answered(answer, turn.text, self.provider.id, shown.position, cost)
+        # Stored first: whatever fails after it, what was paid for is not lost.
+        outcome = "answered" if self.turns.answer(claim, kept) else "late"
+        self.ledger.succeeded(reservation, micro_dollars=cost)
+        self.usage.add(self.provider.id, _used(answer.usage or Usage(), cost))
+        noted = replace(
+            noted,
             model=answer.model,
             outcome=outcome,
-            fallback=not self.first,
+            fallback=self.provider.id != turn.preferred,
             milliseconds=self._milliseconds(began),
-            input_tokens=answer.input_tokens,
-            output_tokens=answer.output_tokens,
+            usage=answer.usage,
+            micro_dollars=cost,
+            budget_used=reservation.budget_used(cost),
         )
+        self.journal.attempted(noted)
+        return outcome
 
-    def _milliseconds(self, began: float) -> int:
-        return round((self.clock.now() - began) * 1000)
-
-    def _answer(self, claim: TurnClaim, turn: Turn) -> Answer:
+    def _request(self, claim: TurnClaim, turn: Turn, shown: Conversation) -> tuple[Reservation, Answer]:
         seconds = min(self.timeouts.total, turn.deadline - self.clock.now())
         if seconds < LEAST_SECONDS:
             raise ProviderExhausted(self.provider.id, "turn deadline", asked=False)
         key = self._key()
-        conversation = self._conversation(claim, turn)
-        reservation = self.ledger.reserve(self.provider)
+        most = 0 if self.provider.price.free else self.provider.most_micro_dollars(shown.size(texts.SYSTEM_PROMPT))
+        holder = f"{claim.chat.execution}-{claim.number}"
+        reservation = self.ledger.reserve(self.provider, holder=holder, micro_dollars=most)
         try:
-            with self.messenger.typing(claim.chat.chat_id, turn.thread_id):
-                answer = self.model.ask(texts.SYSTEM_PROMPT, conversation, key=key, seconds=seconds)
+            with self.messenger.composing(claim.chat.chat_id, turn.thread_id, self._preview(claim, turn)) as show:
+                answer = self.model.ask(texts.SYSTEM_PROMPT, shown.said(), key=key, seconds=seconds, on_text=show)
         except ProviderError as error:
-            block = self.ledger.failed(reservation, error)
-            if block is None or isinstance(error, ProviderRejected):
-                raise
-            # Blocked now: the state machine's Retry would only find that out, and the user has waited enough.
-            raise ProviderExhausted(
-                self.provider.id, error.reason, block_until=block.until, status=error.status
-            ) from None
-        self.ledger.succeeded(reservation)
-        return answer
+            raise self._after(reservation, error) from None
+        return reservation, answer
+
+    def _after(self, reservation: Reservation, error: ProviderError) -> ProviderError:
+        """What a failure leaves as, once the ledger knows of it."""
+        block = self.ledger.failed(reservation, error)
+        if error.asked:
+            self.usage.add(
+                self.provider.id,
+                Used(requests=1, failures=1, micro_dollars=reservation.micro_dollars if error.may_cost else 0),
+            )
+        if isinstance(error, ProviderRejected):
+            if reservation.entry.block_cause != REJECTED:  # not again for each probe that finds it still so
+                self.owner.tell(Notice("provider_rejected", self.provider.id, error.reason))
+            return error
+        if block is None:
+            return error
+        # Blocked now: the state machine's Retry would only find that out, and the user has waited enough.
+        return ProviderExhausted(
+            self.provider.id, error.reason, block_until=block.until, status=error.status, asked=error.asked
+        )
+
+    def _preview(self, claim: TurnClaim, turn: Turn) -> Preview | None:
+        if not self.stream:
+            return None
+        return Preview(turn.number, turn.group, turn.preview_id, partial(self.turns.show_preview, claim))
 
     def _key(self) -> str:
         try:
@@ -145,19 +218,16 @@ class Asking:
             self.ledger.block(self.provider, cause=NOT_CONFIGURED, until=until)
             raise ProviderExhausted(self.provider.id, "not configured", block_until=until, asked=False) from None
 
-    def _conversation(self, claim: TurnClaim, turn: Turn) -> list[Said]:
-        since = int(self.clock.now()) - self.history_days * 86400
-        limit = self.history_messages // 2
-        history = self.turns.history(claim, after=turn.history_after, since=since, limit=limit)
-        said = [Said("user", turn.text)]
-        room = BYTES_PER_TOKEN * (self.provider.context_window - self.provider.max_tokens) - _bytes(turn.text)
-        for exchange in reversed(history):
-            room -= _bytes(exchange.user + exchange.assistant)
-            if room < 0:
-                break
-            said = [Said("user", exchange.user), Said("assistant", exchange.assistant), *said]
-        return said
+    def _milliseconds(self, began: float) -> int:
+        return round((self.clock.now() - began) * 1000)
 
 
-def _bytes(text: str) -> int:
-    return len(text.encode())
+def _used(usage: Usage, micro_dollars: int) -> Used:
+    return Used(
+        requests=1,
+        input_tokens=usage.input,
+        cached_tokens=usage.cached,
+        written_tokens=usage.written,
+        output_tokens=usage.output,
+        micro_dollars=micro_dollars,
+    )

@@ -2,29 +2,53 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from assistant.turns.model import Usage
+
+MICRO = 1_000_000
 
 type Per = Literal["minute", "day", "month"]
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """At most `requests` in a window of UTC time."""
+    """At most `limit` requests, or millionths of a US dollar, in a window of UTC time."""
 
-    requests: int
+    limit: int
     per: Per
+    unit: Literal["requests", "micro_dollars"] = "requests"
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """US dollars per million tokens."""
+    """US dollars per million tokens, which is millionths of a dollar per token."""
 
     input: float
     output: float
+    cached: float = 0.0
+    written: float = 0.0
+
+    def cost(self, usage: Usage) -> int:
+        """Millionths of a dollar, rounded up: a budget is never short of what the vendor bills."""
+        dollars = (
+            self.input * usage.input
+            + self.cached * usage.cached
+            + self.written * usage.written
+            + self.output * usage.output
+        )
+        return math.ceil(round(dollars, 6))
+
+    @property
+    def free(self) -> bool:
+        """Whether nothing is ever charged."""
+        return not (self.input or self.output or self.cached or self.written)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +62,14 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """One provider of the chain. `state` is the state, and the function, that asks it."""
+    """One provider of the chain.
+
+    Attributes:
+        state: the state, and the function, that asks it.
+        concurrency: requests that it takes at a time; None for any number, else 1.
+        carry_over: whether what is left of a day's budget adds to the later days of its month.
+        cache_minimum_tokens: the shortest prefix that the model caches, where a prefix has to be marked for it.
+    """
 
     id: str
     name: str
@@ -51,6 +82,22 @@ class Provider:
     max_tokens: int
     price: Price
     budgets: tuple[Budget, ...]
+    concurrency: Literal[1] | None = None
+    carry_over: bool = False
+    cache_minimum_tokens: int | None = None
+
+    def budget(self, per: Per, unit: Literal["requests", "micro_dollars"] = "requests") -> Budget | None:
+        """The provider's budget of that window and unit, if it has one."""
+        return next((budget for budget in self.budgets if (budget.per, budget.unit) == (per, unit)), None)
+
+    @property
+    def least_micro_dollars(self) -> int:
+        """What has to be left for any request: its answer may be as long as it may."""
+        return math.ceil(self.price.output * self.max_tokens)
+
+    def most_micro_dollars(self, input_bytes: int) -> int:
+        """What a request may cost at most: no token is shorter than a byte, and all may be written to a cache."""
+        return math.ceil(max(self.price.input, self.price.written) * input_bytes) + self.least_micro_dollars
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +114,27 @@ class Chain:
                 return provider
         raise KeyError(provider_id)
 
+    def with_settings(self, *, dollars_per_month: float, carry_over: bool) -> Chain:
+        """The chain with what its owner sets: the paid provider's budget, and whether unused days are carried over."""
+        return replace(
+            self,
+            providers=tuple(
+                replace(
+                    provider,
+                    carry_over=carry_over
+                    and provider.budget("day") is not None
+                    and provider.budget("month") is not None,
+                    budgets=tuple(
+                        replace(budget, limit=round(dollars_per_month * MICRO))
+                        if (budget.per, budget.unit) == ("month", "micro_dollars")
+                        else budget
+                        for budget in provider.budgets
+                    ),
+                )
+                for provider in self.providers
+            ),
+        )
+
 
 @cache
 def load_chain() -> Chain:
@@ -79,9 +147,17 @@ def load_chain() -> Chain:
                 **{
                     **entry,
                     "price": Price(**entry["price"]),
-                    "budgets": tuple(Budget(**budget) for budget in entry["budgets"]),
+                    "budgets": tuple(_budget(**budget) for budget in entry["budgets"]),
                 }
             )
             for entry in raw["providers"]
         ),
     )
+
+
+def _budget(per: Per, requests: int | None = None, dollars: float | None = None) -> Budget:
+    if dollars is not None:
+        return Budget(round(dollars * MICRO), per, "micro_dollars")
+    if requests is None:
+        raise ValueError("a budget is of requests or of dollars")
+    return Budget(requests, per)

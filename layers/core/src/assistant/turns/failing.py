@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from assistant.turns import texts
-from assistant.turns.ledger import NOT_CONFIGURED, Entry, available_at
+from assistant.turns.ledger import ChainState, window_end, window_name
 from assistant.turns.model import Turn, TurnClaim, TurnStatus
 from assistant.turns.preparing import ATTEMPTS
 
@@ -39,29 +39,42 @@ class FailureReport:
         turn = self.turns.read(claim.chat.chat_id, claim.number)
         if turn is None or turn.status != TurnStatus.OPEN or turn.epoch != claim.chat.epoch:
             return turn.status if turn else "gone"
-        settled = self.settle(turn)
+        settled = self._settled(claim, turn)
         return settled.status if self.turns.settle(claim, settled) else "changed"
 
-    def settle(self, turn: Turn) -> Turn:
+    def _settled(self, claim: TurnClaim, turn: Turn) -> Turn:
         """The turn, PARKED with the moment of its next try, or FAILED; one apology for all its tries."""
         now = int(self.clock.now())
-        entries = self.ledger.entries()
-        states = [(provider, entries.get(provider.id, Entry())) for provider in self.chain.providers]
-        configured = [(provider, entry) for provider, entry in states if entry.block_cause != NOT_CONFIGURED]
-        if not configured:
+        state = ChainState(self.chain, self.ledger.entries(), now)
+        if not state.configured():
             return replace(turn, status=TurnStatus.FAILED, reply=texts.NOT_CONFIGURED, sent=0)
+        first_available = state.available_at(turn)
+        if first_available is None:
+            return replace(turn, status=TurnStatus.FAILED, reply=texts.DECLINED, sent=0)
         parked_at = turn.parked_at or now
-        first_available = min(available_at(provider, entry, now) for provider, entry in configured)
         retry_at = max(first_available, now + SOONEST_RETRY_SECONDS)
         worn_out = turn.attempts >= ATTEMPTS or turn.parks >= PARKS
         if worn_out or retry_at > parked_at + PARKED_SECONDS:
-            return replace(turn, status=TurnStatus.FAILED, reply=texts.FAILED, sent=0)
+            return replace(turn, status=TurnStatus.FAILED, reply=self._with_budget(claim, state, texts.FAILED), sent=0)
+        apology = None if turn.parked_at else self._with_budget(claim, state, texts.parked(retry_at, now))
         return replace(
             turn,
             status=TurnStatus.PARKED,
             parked_at=parked_at,
             parks=turn.parks + 1,
             retry_at=retry_at,
-            reply=texts.parked(retry_at, now) if turn.parked_at is None else None,
+            reply=apology,
             sent=0,
         )
+
+    def _with_budget(self, claim: TurnClaim, state: ChainState, apology: str) -> str:
+        """The apology, with word of a budget that is spent: once a month and chat."""
+        spent = state.spent()
+        budget = spent.budget("month", "micro_dollars") if spent else None
+        if spent is None or budget is None:
+            return apology
+        again = window_end("month", state.now)
+        notice = f"budget#{window_name(budget, state.now)}"
+        if not self.turns.first_notice(claim, notice, seconds=again - int(state.now)):
+            return apology
+        return f"{apology}\n\n{texts.budget_spent(spent.name, budget.limit, again)}"

@@ -5,11 +5,14 @@ Field names are the attributes of `docs/data-model.md`; times are epoch seconds,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from assistant.errors import TurnInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class TurnStatus(StrEnum):
@@ -33,6 +36,7 @@ class InboxMessage:
     update_id: int
     thread_id: int | None = None
     group: bool = False
+    sender_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,9 @@ class Chat:
 class Turn:
     """One question, its answer, and how far the answer has been delivered.
 
-    `ttl` is None until the turn has ended: a chat whose open turn expired could never go on.
+    `preferred` is the first provider of the chain that has a key, `declined_by` the ids of those that refused this very
+    question, separated by blanks. `ttl` is None until the turn has ended: a chat whose open turn expired could never go
+    on.
     """
 
     number: int
@@ -79,6 +85,9 @@ class Turn:
     deadline: int
     group: bool = False
     thread_id: int | None = None
+    sender_id: str = ""
+    preferred: str | None = None
+    declined_by: str | None = None
     attempts: int = 1
     parks: int = 0
     parked_at: int | None = None
@@ -87,7 +96,11 @@ class Turn:
     provider: str | None = None
     model: str | None = None
     input_tokens: int | None = None
+    cached_tokens: int | None = None
+    written_tokens: int | None = None
     output_tokens: int | None = None
+    micro_dollars: int | None = None
+    preview_id: int | None = None
     sent: int = 0
     sending: int | None = None
     ambiguous: bool | None = None
@@ -98,34 +111,113 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A question that was answered, as the next questions will see it."""
+    """A question that was answered, as the next questions will see it.
+
+    `position` counts the exchanges of a conversation from 0.
+    """
 
     user: str
     assistant: str
     provider: str
     created_at: int
     ttl: int
+    position: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One message of a conversation, as a provider takes it."""
+    """One message of a conversation, as a provider takes it.
+
+    `note` is told with it and is no part of what later turns repeat: nothing may be cached from there on.
+    """
 
     role: Literal["user", "assistant"]
     text: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one request, as the provider counted them; none is in two of the figures.
+
+    Attributes:
+        input: read at full price.
+        cached: read from the provider's cache.
+        written: read and written to the cache.
+        output: generated.
+    """
+
+    input: int = 0
+    cached: int = 0
+    written: int = 0
+    output: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a provider said.
-
-    `input_tokens` and `output_tokens` are None where the provider does not count.
-    """
+    """What a provider said; `usage` is None where it does not count."""
 
     text: str
     model: str
-    input_tokens: int | None = None
-    output_tokens: int | None = None
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer with what is kept of it: to which text, by whom, at which place of the conversation, at what cost."""
+
+    answer: Answer
+    user: str
+    provider: str
+    position: int
+    micro_dollars: int
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What requests to a provider used; field names are the attributes of the UsageDay item."""
+
+    requests: int = 0
+    failures: int = 0
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    written_tokens: int = 0
+    output_tokens: int = 0
+    micro_dollars: int = 0
+
+    def __add__(self, other: Used) -> Used:
+        """The sum."""
+        return Used(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that the owner has to know: `kind` and names, nothing that anybody wrote."""
+
+    kind: Literal["provider_rejected"]
+    provider: str
+    reason: str
+
+
+type Show = Callable[[str], None]
+"""Is given an answer's text so far, again and again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """Where an answer is seen growing.
+
+    Attributes:
+        draft_id: not 0, the same for all that is shown of one turn.
+        group: in a group there are no drafts: a message is sent and then changed.
+        message_id: that message, once it was sent.
+        shown: told when it was sent, or (None) taken back.
+    """
+
+    draft_id: int
+    group: bool
+    message_id: int | None
+    shown: Callable[[int | None], object]
 
 
 @dataclass(frozen=True, slots=True)

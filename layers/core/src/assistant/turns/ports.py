@@ -9,15 +9,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from assistant.errors import ProviderError
     from assistant.turns.accepting import Stored
     from assistant.turns.asking import Attempt
     from assistant.turns.chain import Provider
-    from assistant.turns.ledger import Block, Entry, Reservation
-    from assistant.turns.model import Answer, Chat, ChatClaim, Exchange, InboxMessage, Said, Turn, TurnClaim
+    from assistant.turns.ledger import AccountQuota, Block, Entry, Reservation
+    from assistant.turns.model import (
+        Answer,
+        Answered,
+        Chat,
+        ChatClaim,
+        Exchange,
+        InboxMessage,
+        Notice,
+        Preview,
+        Said,
+        Show,
+        Turn,
+        TurnClaim,
+        Used,
+    )
 
 
 class Clock(Protocol):
@@ -111,12 +125,24 @@ class Turns(Protocol):
         """The newest `limit` exchanges after turn `after` and time `since`, oldest first."""
         ...
 
-    def answer(self, turn: TurnClaim, answer: Answer, *, user: str, provider: str) -> bool:
+    def answer(self, turn: TurnClaim, answered: Answered) -> bool:
         """OPEN → ANSWERED and the exchange, in one transaction."""
+        ...
+
+    def decline(self, turn: TurnClaim, declined_by: str) -> bool:
+        """Note which providers refused the question of an open turn."""
+        ...
+
+    def show_preview(self, turn: TurnClaim, message_id: int | None) -> bool:
+        """Note the message in which an open turn's answer is seen growing; None: it is gone."""
         ...
 
     def settle(self, turn: TurnClaim, settled: Turn) -> bool:
         """OPEN → PARKED or FAILED with the apology to deliver."""
+        ...
+
+    def first_notice(self, turn: TurnClaim, notice: str, *, seconds: int) -> bool:
+        """Mark that a turn gives its chat a notice; False if another turn gave it within that many seconds."""
         ...
 
     def mark_sending(self, turn: TurnClaim, *, part: int, after: int | None, uncertain: bool) -> bool:
@@ -149,12 +175,15 @@ class Ledger(Protocol):
         """All entries, by provider id, in one read."""
         ...
 
-    def reserve(self, provider: Provider) -> Reservation:
-        """Take one request out of every window of the provider; ProviderExhausted if there is none."""
+    def reserve(self, provider: Provider, *, holder: str, micro_dollars: int = 0) -> Reservation:
+        """Take one request that may cost so much out of every window of the provider; a ProviderError if there is none.
+
+        `holder` names the request, for a provider that takes one at a time.
+        """
         ...
 
-    def succeeded(self, reservation: Reservation) -> None:
-        """The provider answered: its block and its failures are over."""
+    def succeeded(self, reservation: Reservation, *, micro_dollars: int | None) -> None:
+        """The provider answered, at that cost (None: unknown): its block and its failures are over."""
         ...
 
     def failed(self, reservation: Reservation, error: ProviderError) -> Block | None:
@@ -166,6 +195,34 @@ class Ledger(Protocol):
 
     def block(self, provider: Provider, *, cause: str, until: int) -> None:
         """Block a provider that was not asked."""
+        ...
+
+    def claim_check(self, provider: Provider) -> bool:
+        """Whether the provider may now be asked what it says of the account; claims the right to."""
+        ...
+
+    def correct(self, provider: Provider, quota: AccountQuota) -> None:
+        """Take over what the provider says of the account."""
+        ...
+
+
+class UsageBook(Protocol):
+    """What was used, day by day."""
+
+    def add(self, provider_id: str, used: Used) -> None:
+        """Add a request to the day's sums."""
+        ...
+
+    def days(self, first: str, last: str) -> Mapping[str, Mapping[str, Used]]:
+        """The sums by day (`YYYY-MM-DD`, inclusive) and provider, in one read."""
+        ...
+
+
+class Owner(Protocol):
+    """Who runs the assistant."""
+
+    def tell(self, notice: Notice) -> None:
+        """Have the owner told; nobody waits for it."""
         ...
 
 
@@ -192,8 +249,16 @@ class Secrets(Protocol):
 class LanguageModel(Protocol):
     """One provider, ready to be asked."""
 
-    def ask(self, system: str, conversation: Sequence[Said], *, key: str, seconds: float) -> Answer:
-        """Ask within `seconds`; a ProviderError if it does not answer."""
+    def ask(
+        self,
+        system: str,
+        conversation: Sequence[Said],
+        *,
+        key: str,
+        seconds: float,
+        on_text: Callable[[str], None],
+    ) -> Answer:
+        """Ask within `seconds`; a ProviderError if it does not answer. `on_text` is shown the text as it grows."""
         ...
 
 
@@ -216,6 +281,14 @@ class Messenger(Protocol):
         """Send one part: DeliveryDelayed, DeliveryFailed, DeliveryUncertain, DeliveryRefused."""
         ...
 
-    def typing(self, chat_id: str, thread_id: int | None) -> AbstractContextManager[None]:
-        """Show that an answer is being written, for as long as the block lasts."""
+    def revise(self, chat_id: str, message_id: int, text: str) -> bool:
+        """Make a message of ours read so; False if it can't be changed any more. Errors as `send`'s, and repeatable."""
+        ...
+
+    def composing(self, chat_id: str, thread_id: int | None, preview: Preview | None) -> AbstractContextManager[Show]:
+        """Show that an answer is being written, for as long as the block lasts.
+
+        What the block gives the function it gets is shown as the answer so far, where there is a `preview`; if the
+        block ends with an error, that is taken back.
+        """
         ...

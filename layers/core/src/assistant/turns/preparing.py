@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from assistant.errors import StoreContended, TurnInvalid
 from assistant.turns import texts
-from assistant.turns.ledger import NOT_CONFIGURED, Entry, available_at
+from assistant.turns.ledger import ChainState
 from assistant.turns.model import Chat, ChatClaim, InboxMessage, Turn, TurnStatus
 from assistant.turns.waking import pause_seconds
 
@@ -96,7 +96,7 @@ class Preparation:
         failed = self.turns.read(claim.chat_id, chat.failed_turn) if chat.failed_turn is not None else None
         if failed is None:
             return self._say(claim, chat, command, texts.NOTHING_TO_RETRY)
-        again = self._opened(claim, replace(failed, attempts=0, parks=0, parked_at=None))
+        again = self._opened(claim, replace(failed, attempts=0, parks=0, parked_at=None, declined_by=None))
         return self._ask(claim, again, [command], before=failed, keys_may_be_new=True)
 
     def _repeat(self, claim: ChatClaim, chat: Chat, command: InboxMessage) -> Route:
@@ -123,8 +123,8 @@ class Preparation:
             message_id=taken[-1].message_id if taken else turn.message_id,
         )
         if retry:  # a question of its own: should nobody answer, that is said
-            absorbed = replace(absorbed, parks=0, parked_at=None)
-        if retry or (turn.retry_at or 0) <= now or self._entry() is not None:
+            absorbed = replace(absorbed, parks=0, parked_at=None, declined_by=None)
+        if retry or (turn.retry_at or 0) <= now or self._chain_state().entry(absorbed) is not None:
             opened = self._opened(claim, replace(absorbed, attempts=0))
             return self._ask(claim, opened, taken, before=turn, keys_may_be_new=bool(retry))
         self._open(claim, absorbed, taken, before=turn)
@@ -145,7 +145,7 @@ class Preparation:
             wait = (turn.deliver_after or 0) - int(now)
             return Route(claim, WAIT, turn.number, seconds=wait) if wait > 0 else Route(claim, DELIVER, turn.number)
         if turn.epoch == claim.epoch:
-            return Route(claim, self._entry() or FAIL, turn.number)
+            return Route(claim, self._chain_state().entry(turn) or FAIL, turn.number)
         if turn.attempts >= ATTEMPTS:
             self._open(claim, replace(turn, epoch=claim.epoch), [], before=turn)
             return Route(claim, FAIL, turn.number)
@@ -160,24 +160,18 @@ class Preparation:
         before: Turn | None,
         keys_may_be_new: bool = False,
     ) -> Route:
-        self._open(claim, turn, taken, before=before)
-        return Route(claim, self._entry(keys_may_be_new=keys_may_be_new) or FAIL, turn.number)
+        state = self._chain_state()
+        opened = replace(turn, preferred=state.preferred())
+        self._open(claim, opened, taken, before=before)
+        return Route(claim, state.entry(opened, keys_may_be_new=keys_may_be_new) or FAIL, turn.number)
 
     def _open(self, claim: ChatClaim, turn: Turn, taken: Sequence[InboxMessage], *, before: Turn | None) -> None:
         if not self.turns.open(claim, turn, taken, before=before):
             raise StoreContended("the chat changed while its turn was prepared")
 
-    def _entry(self, *, keys_may_be_new: bool = False) -> str | None:
-        """The first provider that may be asked now: one read of the ledger."""
-        now = self.clock.now()
-        entries = self.ledger.entries()
-        for provider in self.chain.providers:
-            entry = entries.get(provider.id, Entry())
-            if keys_may_be_new and entry.block_cause == NOT_CONFIGURED:
-                return provider.id
-            if available_at(provider, entry, now) <= now:
-                return provider.id
-        return None
+    def _chain_state(self) -> ChainState:
+        """Who may be asked now: one read of the ledger."""
+        return ChainState(self.chain, self.ledger.entries(), self.clock.now())
 
     def _new_turn(self, claim: ChatClaim, chat: Chat, taken: Sequence[InboxMessage]) -> Turn:
         now = int(self.clock.now())
@@ -191,6 +185,7 @@ class Preparation:
             message_id=last.message_id,
             thread_id=last.thread_id,
             group=last.group,
+            sender_id=last.sender_id,
             history_after=chat.history_after or 0,
             created_at=now,
             deadline=now + TURN_SECONDS,

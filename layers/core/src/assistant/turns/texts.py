@@ -36,6 +36,10 @@ NOT_CONFIGURED = (
     "I have no language model to ask: none of the providers' keys is set. "
     "My owner can set one (README, “Keys”); /retry then asks again."
 )
+DECLINED = (
+    "I am sorry: every language model I could ask refused this question, because it is too long or because of what it "
+    "says. Please put it differently, or make it shorter."
+)
 CUT = "\n\n[The answer was longer than I can send and was cut here.]"
 LONGEST_REPLY_BYTES = 64 * 1024
 
@@ -80,6 +84,20 @@ def parked(retry_at: int, now: int) -> str:
     return (
         "I am sorry: none of the language models can answer right now. "
         f"I will ask again by myself at about {at:%H:%M} UTC{day}. You need not do anything; /retry asks at once."
+    )
+
+
+def dollars(micro_dollars: int) -> str:
+    """An amount, as one reads it: `$4.96`."""
+    return f"${micro_dollars / 1_000_000:,.2f}"
+
+
+def budget_spent(provider: str, limit: int, until: int) -> str:
+    """That the month's money is spent; `limit` in millionths of a dollar."""
+    at = datetime.fromtimestamp(until, UTC)
+    return (
+        f"This month's budget for {provider} ({dollars(limit)}) is used up. Until {at:%-d %B} I answer from the free "
+        "models only. /usage shows what is left."
     )
 
 

@@ -1,0 +1,34 @@
+"""Notices to the owner: handed to the function TellOwner, which nobody waits for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from types_boto3_lambda import LambdaClient
+
+    from assistant.turns.model import Notice
+
+
+@dataclass(frozen=True, slots=True)
+class LambdaOwner:
+    """Invokes a function asynchronously; `warn` is told (message, names) when that fails."""
+
+    client: LambdaClient
+    function: str
+    warn: Callable[..., None]
+
+    def tell(self, notice: Notice) -> None:
+        """Hand the notice over. That it could not be is logged: the turn is more important."""
+        try:
+            self.client.invoke(
+                FunctionName=self.function, InvocationType="Event", Payload=json.dumps(asdict(notice)).encode()
+            )
+        except (BotoCoreError, ClientError) as error:
+            self.warn("owner not told", notice=notice.kind, provider=notice.provider, error=type(error).__name__)
