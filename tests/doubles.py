@@ -16,13 +16,14 @@ from assistant.stores.dynamodb import Table
 from assistant.stores.inbox import DynamoInbox
 from assistant.stores.ledger import DynamoLedger
 from assistant.stores.turns import DynamoTurns
+from assistant.stores.usage import DynamoUsage
 from assistant.telegram import parts
 from assistant.turns.accepting import Acceptance, Incoming, Response
 from assistant.turns.asking import Asking, Attempt
 from assistant.turns.chain import load_chain
 from assistant.turns.delivering import Delivered, Delivery
 from assistant.turns.failing import FailureReport
-from assistant.turns.model import Answer, ChatClaim, Said, Turn, TurnClaim
+from assistant.turns.model import Answer, ChatClaim, Notice, Preview, Said, Show, Turn, TurnClaim, Usage
 from assistant.turns.preparing import Preparation, Route
 from assistant.turns.waking import Recovery, Waking
 
@@ -72,6 +73,10 @@ class RecordedMessenger:
         self.trouble: list[BaseException | None] = []
         self.limit = limit
         self.typing_shown = 0
+        self.shown: list[str] = []
+        self.taken_back = 0
+        self.revised: list[tuple[str, int, str]] = []
+        self.gone: set[int] = set()
 
     def parts(self, text: str) -> list[str]:
         return parts.split(text, self.limit)
@@ -83,10 +88,24 @@ class RecordedMessenger:
         self.sent.append((chat_id, text))
         self.calls.append({"chat_id": chat_id, "text": text, "thread_id": thread_id, "reply_to": reply_to})
 
+    def revise(self, chat_id: str, message_id: int, text: str) -> bool:
+        trouble = self.trouble.pop(0) if self.trouble else None
+        if trouble is not None:
+            raise trouble
+        if message_id in self.gone:
+            return False
+        self.revised.append((chat_id, message_id, text))
+        return True
+
     @contextlib.contextmanager
-    def typing(self, chat_id: str, thread_id: int | None) -> Iterator[None]:
+    def composing(self, chat_id: str, thread_id: int | None, preview: Preview | None) -> Iterator[Show]:
         self.typing_shown += 1
-        yield
+        show: Show = self.shown.append if preview is not None else lambda text: None
+        try:
+            yield show
+        except BaseException:
+            self.taken_back += 1
+            raise
 
 
 class ScriptedModel:
@@ -96,8 +115,11 @@ class ScriptedModel:
         self.name = name
         self.script: list[str | ProviderError | Callable[[], object]] = []
         self.asked: list[list[Said]] = []
+        self.usage: Usage | None = Usage(input=10, output=5)
 
-    def ask(self, system: str, conversation: Sequence[Said], *, key: str, seconds: float) -> Answer:
+    def ask(
+        self, system: str, conversation: Sequence[Said], *, key: str, seconds: float, on_text: Callable[[str], None]
+    ) -> Answer:
         self.asked.append(list(conversation))
         act = self.script.pop(0) if self.script else f"{self.name}: {conversation[-1].text}"
         if callable(act):
@@ -105,7 +127,18 @@ class ScriptedModel:
             act = f"{self.name}: {conversation[-1].text}"
         if isinstance(act, ProviderError):
             raise act
-        return Answer(act, f"{self.name}-model", 10, 5)
+        on_text(act)
+        return Answer(act, f"{self.name}-model", self.usage)
+
+
+class ListedOwner:
+    """What the owner was told."""
+
+    def __init__(self) -> None:
+        self.told: list[Notice] = []
+
+    def tell(self, notice: Notice) -> None:
+        self.told.append(notice)
 
 
 class PlainSecrets:
@@ -166,8 +199,10 @@ class World:
     executions: RecordedExecutions = field(default_factory=RecordedExecutions)
     messenger: RecordedMessenger = field(default_factory=RecordedMessenger)
     journal: ListedJournal = field(default_factory=ListedJournal)
+    owner: ListedOwner = field(default_factory=ListedOwner)
     history_messages: int = 20
     history_days: int = 7
+    stream: bool = True
 
     def __post_init__(self) -> None:
         self.chain = load_chain()
@@ -177,6 +212,7 @@ class World:
         self.inbox = DynamoInbox(self.conversations, self.clock)
         self.turns = DynamoTurns(self.conversations, self.clock, self.history_days)
         self.ledger = DynamoLedger(self.runtime, self.clock)
+        self.usage = DynamoUsage(self.runtime, self.clock)
         self.access = DynamoAccess(self.runtime, self.clock)
         self.waking = Waking(self.claims, self.executions)
         self.accept = Acceptance(self.access, self.inbox, self.waking, 20)
@@ -191,17 +227,19 @@ class World:
         provider = self.chain.provider(provider_id)
         return Asking(
             provider=provider,
-            first=provider == self.chain.providers[0],
             timeouts=self.chain.timeouts,
             model=self.models[provider_id],
             turns=self.turns,
             ledger=self.ledger,
+            usage=self.usage,
             secrets=self.secrets,
             messenger=self.messenger,
             journal=self.journal,
+            owner=self.owner,
             clock=self.clock,
             history_messages=self.history_messages,
             history_days=self.history_days,
+            stream=self.stream,
         )
 
     def allow(self, *ids: str) -> None:
