@@ -3,13 +3,17 @@
 Sources: platform.claude.com/docs on streaming (order of events, `ping`, `event: error`), errors (`{"type":
 "error", "error": {"type", "message"}, "request_id"}`; 402 `billing_error`, 529 `overloaded_error`) and rate
 limits (`retry-after` and `anthropic-ratelimit-…` headers; 429 with `details.error_code` =
-`enforced_spend_limit_reached` and no `retry-after` until 00:00 UTC on the first of the next month). Two
-turns of one role in a row are joined by the real API, so they are no error here. Caching is not simulated:
-its counts are 0. Token counts are estimates; `max_tokens` is not enforced.
+`enforced_spend_limit_reached` and no `retry-after` until 00:00 UTC on the first of the next month); 400
+`prompt is too long: … tokens > … maximum` (boldsoftware/exe.dev#62); prices: platform.claude.com/docs, pricing
+(Claude Sonnet 5). The prompt cache is in `prefix_cache`. Two turns of one role in a row are joined by the real
+API, so they are no error here. Token counts are estimates; `max_tokens` is not enforced.
+
+Invented: that an answer which breaks on the way is billed as a whole.
 """
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from werkzeug.wrappers import Request
@@ -18,19 +22,73 @@ from local.simulators import sse
 from local.simulators.answers import pieces_of, question_of, text_of, tokens_in
 from local.simulators.faults import Fault
 from local.simulators.limits import Clock, Period, RequestWindow
+from local.simulators.prefix_cache import MINIMUM_TOKENS, InputTokens, PrefixCache, blocks_of, problem_of
 from local.simulators.provider import Json, ProviderSimulator, Refusal, unsupported
 
 
+@dataclass(frozen=True)
+class Prices:
+    """US dollars for a million tokens, which is the same as micro-dollars for a token."""
+
+    input: float = 2.0
+    output: float = 10.0
+    cached: float = 0.2
+    written: float = 2.5
+    written_1h: float = 4.0
+
+    def of(self, used: InputTokens, output_tokens: int) -> float:
+        """What an answer costs, in micro-dollars."""
+        return (
+            used.uncached * self.input
+            + used.read * self.cached
+            + used.written_5m * self.written
+            + used.written_1h * self.written_1h
+            + output_tokens * self.output
+        )
+
+
 class AnthropicSimulator(ProviderSimulator):
-    """Anthropic: paid, and still limited per minute."""
+    """Anthropic: paid, and still limited per minute.
+
+    Attributes:
+        cache: The prompt cache.
+        context_window: Input that is longer, in tokens, is refused. May be set.
+        prices: What the bill is reckoned with.
+        spent_micro_dollars: The bill so far, unrounded.
+    """
 
     provider_id = "anthropic"
     endpoint = "/v1/messages"
     _ids = itertools.count(1)
 
-    def __init__(self, clock: Clock, key: str, *, per_minute: int = 50, hang_limit_s: float = 120.0) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        key: str,
+        *,
+        per_minute: int = 50,
+        prices: Prices | None = None,
+        minimum_tokens: Mapping[str, int] = MINIMUM_TOKENS,
+        context_window: int = 200_000,
+        hang_limit_s: float = 120.0,
+    ) -> None:
+        """Make one.
+
+        Args:
+            clock: Drives the limit, and the life of what is cached.
+            key: The only API key that is accepted.
+            per_minute: Requests in a minute.
+            prices: What is charged; Claude Sonnet 5's prices if left out.
+            minimum_tokens: The shortest prefix that is cached, by model id.
+            context_window: Input that is longer, in tokens, is refused.
+            hang_limit_s: Bound of the waiting faults, in real seconds.
+        """
         super().__init__(clock, key, hang_limit_s=hang_limit_s)
         self.minute = RequestWindow(per_minute, Period.MINUTE)
+        self.cache = PrefixCache(minimum_tokens)
+        self.context_window = context_window
+        self.prices = prices or Prices()
+        self.spent_micro_dollars = 0.0
 
     def check_key(self, request: Request, key: str) -> Refusal | None:
         """The key comes in its own header."""
@@ -43,8 +101,12 @@ class AnthropicSimulator(ProviderSimulator):
         for name in ("model", "max_tokens", "messages"):
             if not body.get(name):
                 return self._malformed(f"{name}: Field required")
-        problem = _problem_of(body["messages"])
-        return self._malformed(problem) if problem else None
+        blocks = blocks_of(body)
+        problem = _problem_of(body) or problem_of(blocks)
+        if problem:
+            return self._malformed(problem)
+        tokens = sum(block.tokens for block in blocks)
+        return self._too_long(tokens) if tokens > self.context_window else None
 
     def admit(self, request: Request, now: float) -> Refusal | None:
         """Requests per minute."""
@@ -59,6 +121,8 @@ class AnthropicSimulator(ProviderSimulator):
         now = self.clock.now()
         if fault is Fault.EXHAUSTED:
             return self._spend_limit(now)
+        if fault is Fault.TOO_LONG:
+            return self._too_long(sum(block.tokens for block in blocks_of(body)))
         wait = {"retry-after": str(int(self.minute.resets_at(now) - now) + 1)}
         refusals = {
             Fault.THROTTLED: (
@@ -98,6 +162,11 @@ class AnthropicSimulator(ProviderSimulator):
         )
         return self._error(429, "rate_limit_error", message, {}, {"error_code": "enforced_spend_limit_reached"})
 
+    def _too_long(self, tokens: int) -> Refusal:
+        # Where it was ordered, the conversation may well be short; the sentence must be true all the same.
+        said = max(tokens, self.context_window + 1)
+        return self._malformed(f"prompt is too long: {said} tokens > {self.context_window} maximum")
+
     def _malformed(self, message: str) -> Refusal:
         return self._error(400, "invalid_request_error", message)
 
@@ -120,7 +189,8 @@ class AnthropicSimulator(ProviderSimulator):
 
     def stream(self, body: Json, text: str) -> list[bytes]:
         """`message_start`, one content block, `message_delta` with the final usage, `message_stop`."""
-        start = {**self._message(body), "content": [], "stop_reason": None, "usage": _usage(body, 1)}
+        usage = self._charge(body, tokens_in(text)) | {"output_tokens": 1}
+        start = {**self._message(body), "content": [], "stop_reason": None, "usage": usage}
         events: list[Json] = [{"type": "message_start", "message": start}]
         if text:
             events.append({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}})
@@ -139,7 +209,7 @@ class AnthropicSimulator(ProviderSimulator):
     def complete(self, body: Json, text: str) -> Json:
         """A `message` object."""
         content = [{"type": "text", "text": text}] if text else []
-        usage = _usage(body, tokens_in(text))
+        usage = self._charge(body, tokens_in(text))
         return {**self._message(body), "content": content, "stop_reason": "end_turn", "usage": usage}
 
     def error_in_stream(self, body: Json) -> bytes:
@@ -157,6 +227,21 @@ class AnthropicSimulator(ProviderSimulator):
             "anthropic-ratelimit-requests-reset": f"{reset:%Y-%m-%dT%H:%M:%SZ}",
         }
 
+    def _charge(self, body: Json, output_tokens: int) -> Json:
+        with self._lock:
+            used = self.cache.account(str(body["model"]), blocks_of(body), self.clock.now())
+            self.spent_micro_dollars += self.prices.of(used, output_tokens)
+        return {
+            "input_tokens": used.uncached,
+            "cache_creation_input_tokens": used.written_5m + used.written_1h,
+            "cache_read_input_tokens": used.read,
+            "cache_creation": {
+                "ephemeral_5m_input_tokens": used.written_5m,
+                "ephemeral_1h_input_tokens": used.written_1h,
+            },
+            "output_tokens": output_tokens,
+        }
+
     def _message(self, body: Json) -> Json:
         return {
             "id": f"msg_simulated_{next(self._ids)}",
@@ -167,7 +252,10 @@ class AnthropicSimulator(ProviderSimulator):
         }
 
 
-def _problem_of(messages: list[Json]) -> str | None:
+def _problem_of(body: Json) -> str | None:
+    messages: list[Json] = body["messages"]
+    if isinstance(body.get("system"), list) and not all(text_of([block]).strip() for block in body["system"]):
+        return "system: text content blocks must be non-empty"
     for at, message in enumerate(messages):
         if message.get("role") not in {"user", "assistant"}:
             return f'messages.{at}.role: Input should be "user" or "assistant"'
@@ -176,13 +264,3 @@ def _problem_of(messages: list[Json]) -> str | None:
     if messages[0]["role"] != "user":
         return "messages: first message must use the user role"
     return None
-
-
-def _usage(body: Json, output_tokens: int) -> Json:
-    texts = [text_of(body.get("system")), *(text_of(message.get("content")) for message in body["messages"])]
-    return {
-        "input_tokens": sum(tokens_in(text) for text in texts),
-        "cache_creation_input_tokens": 0,
-        "cache_read_input_tokens": 0,
-        "output_tokens": output_tokens,
-    }

@@ -12,7 +12,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from local.simulators import AnthropicSimulator, Fault
 from local.simulators.faults import FaultQueue, Waits
-from local.simulators.limits import Period, RequestWindow, Slots, TokenBucket
+from local.simulators.limits import Period, RequestWindow, SlidingWindow, Slots, TokenBucket
 
 QUESTION = {
     "model": "m",
@@ -75,6 +75,20 @@ def test_the_clients_timeout_ends_a_wait(simulator: AnthropicSimulator, address:
     deadline = time.monotonic() + 5
     while _serving() and time.monotonic() < deadline:
         threading.Event().wait(0.02)
+    assert not _serving()
+
+
+def test_a_huge_answer_stops_when_the_client_leaves(simulator: AnthropicSimulator, address: str) -> None:
+    simulator.order(Fault.HUGE)
+    simulator.huge_bytes = 10**12  # it would take minutes
+
+    with httpx.stream("POST", address, json=QUESTION, headers=HEADERS, timeout=5) as response:
+        received = sum(len(next(chunks)) for chunks in [response.iter_bytes(65_536)] for _ in range(4))
+    deadline = time.monotonic() + 5
+    while _serving() and time.monotonic() < deadline:
+        threading.Event().wait(0.02)
+
+    assert received > 100_000
     assert not _serving()
 
 
@@ -148,9 +162,11 @@ def test_slots_are_given_back() -> None:
     slots = Slots(1)
 
     assert slots.acquire(0)
+    assert slots.most_in_flight == 1
     assert not slots.acquire(0.01)
     slots.release()
     assert slots.acquire(0)
+    assert slots.most_in_flight == 2
 
 
 def test_a_bucket_refills_and_never_runs_over() -> None:
@@ -163,3 +179,14 @@ def test_a_bucket_refills_and_never_runs_over() -> None:
     bucket.take(1_000)
     bucket.take(1_000)
     assert bucket.wait_s(1_000) > 0
+
+
+def test_a_sliding_window_never_has_more_than_its_limit() -> None:
+    window = SlidingWindow(2, 60)
+    window.take(0)
+    window.take(50)
+
+    assert window.wait_s(50) == 10
+    assert window.wait_s(60) == 0
+    window.take(60)
+    assert window.wait_s(60) == 50

@@ -171,6 +171,7 @@ def test_an_unknown_path_is_not_found(provider: ProviderSimulator) -> None:
         (Fault.SERVER_ERROR, 500),
         (Fault.BAD_GATEWAY, 502),
         (Fault.UNAVAILABLE, 503),
+        (Fault.TOO_LONG, 400),
         (Fault.ERROR_IN_200, 200),
     ],
 )
@@ -228,8 +229,36 @@ def test_a_stream_can_report_an_error_after_it_began(provider: ProviderSimulator
 
     events = events_of(ask(provider, stream=True))
 
-    assert streamed_text(provider, [event for event in events if "choices" in event or "type" in event])
+    said = streamed_text(provider, events[:-1])
+    assert said
+    assert f"[simulated {provider.provider_id}] You said: What is a turtle?".startswith(said)
     assert "error" in events[-1]
+
+
+def test_a_text_can_have_a_byte_that_is_not_utf8(provider: ProviderSimulator) -> None:
+    provider.order(Fault.INVALID_UTF8, times=2)
+
+    streamed, whole = ask(provider, stream=True), ask(provider)
+
+    for response in (streamed, whole):
+        assert response.content.count(b"\xff") == 1
+        response.content.replace(b"\xff", b"").decode()
+    with pytest.raises(UnicodeDecodeError):
+        streamed.content.decode()
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_an_answer_can_be_huge_and_is_an_answer_still(provider: ProviderSimulator, streamed: bool) -> None:
+    provider.order(Fault.HUGE)
+    provider.huge_bytes = 2_000_000
+
+    response = ask(provider, stream=streamed)
+
+    assert 2_000_000 < len(response.content) < 3_000_000
+    if streamed:
+        assert len(streamed_text(provider, events_of(response))) > 1_900_000
+    else:
+        assert response.json()
 
 
 @pytest.mark.parametrize("fault", [Fault.CUT, Fault.STALL, Fault.HANG, Fault.CLOSED])
@@ -289,6 +318,18 @@ class TestCopilot:
 
         assert told.startswith("ent=4&")
         assert "rem=75.0" in told
+
+    def test_a_conversation_that_is_too_long_is_told_both_numbers(self, clock: SettableClock) -> None:
+        copilot = CopilotSimulator(clock, KEY)
+        copilot.order(Fault.TOO_LONG, times=2)
+
+        few, many = ask(copilot), ask(copilot, text="x" * 4 * 200_000)
+
+        assert few.json()["error"] == {
+            "message": "prompt token count of 128001 exceeds the limit of 128000",
+            "code": "model_max_prompt_tokens_exceeded",
+        }
+        assert "token count of 200000 exceeds" in many.json()["error"]["message"]
 
     def test_who_does_not_look_like_an_editor_is_refused(self, clock: SettableClock) -> None:
         copilot = CopilotSimulator(clock, KEY)
@@ -381,6 +422,34 @@ class TestOpenRouter:
             told = client.get("/api/v1/key", headers=headers_for(router)).json()["data"]
 
         assert told["free_model_daily_requests"] == {"used": 1, "limit": 50, "remaining": 49}
+        assert told["limit_remaining"] is None
+        assert router.look_ups == 1
+
+    def test_the_days_limit_can_change_while_it_runs(self, clock: SettableClock) -> None:
+        router = OpenRouterSimulator(clock, KEY, per_day=1)
+        before = [ask(router).status_code for _ in range(2)]
+        router.per_day = 1000
+        after = ask(router).status_code
+        with httpx.Client(transport=httpx.WSGITransport(app=router), base_url="http://simulated") as client:
+            told = client.get("/api/v1/key", headers=headers_for(router)).json()["data"]
+            client.get("/api/v1/key", headers=headers_for(router, "wrong"))
+            client.get("/api/v1/models", headers=headers_for(router))
+
+        assert [*before, after] == [200, 429, 200]
+        assert told["free_model_daily_requests"] == {"used": 2, "limit": 1000, "remaining": 998}
+        assert (router.per_day, router.look_ups) == (1000, 1)
+
+    def test_a_conversation_that_is_too_long_is_told_what_was_asked_for(self, clock: SettableClock) -> None:
+        router = OpenRouterSimulator(clock, KEY)
+        router.order(Fault.TOO_LONG)
+
+        error = ask(router).json()["error"]
+
+        assert error["code"] == 400
+        assert error["message"].startswith(
+            "This endpoint's maximum context length is 128000 tokens. However, you requested about 128101 tokens "
+            "(128001 of text input, 100 in the output)."
+        )
 
 
 class TestOllamaCloud:
@@ -400,6 +469,30 @@ class TestOllamaCloud:
             {"error": "timed out waiting for a concurrent request slot"},
         )
         assert ask(ollama).status_code == 200
+        assert ollama.most_in_flight == 2
+
+    def test_requests_one_after_the_other_are_never_two_at_a_time(self, clock: SettableClock) -> None:
+        ollama = OllamaCloudSimulator(clock, KEY)
+
+        assert [ask(ollama).status_code for _ in range(3)] == [200] * 3
+        assert ollama.most_in_flight == 1
+
+    def test_the_days_limit_can_change_while_it_runs(self, clock: SettableClock) -> None:
+        ollama = OllamaCloudSimulator(clock, KEY)
+        statuses = [ask(ollama).status_code]
+        ollama.per_day = 1
+        statuses.append(ask(ollama).status_code)
+        ollama.per_day = None
+        statuses.append(ask(ollama).status_code)
+
+        assert statuses == [200, 429, 200]
+        assert ollama.per_day is None
+
+    def test_a_conversation_that_is_too_long_is_told_by_how_much(self, clock: SettableClock) -> None:
+        ollama = OllamaCloudSimulator(clock, KEY)
+        ollama.order(Fault.TOO_LONG)
+
+        assert ask(ollama).json()["error"].startswith("prompt too long; exceeded max context length by 1 tokens (ref: ")
 
     def test_no_daily_limit_unless_set(self, clock: SettableClock) -> None:
         free, limited = OllamaCloudSimulator(clock, KEY), OllamaCloudSimulator(clock, KEY, per_day=1)
