@@ -276,11 +276,13 @@ def _answers(day: _Day) -> list[Answer]:
 def _answered_by(message: SentMessage, real_turns: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
     """The questions that a message answers.
 
-    A simulated answer quotes them. A real provider's does not: there it is the beginning of the reply of a turn, which
-    knows what was asked.
+    A simulated answer quotes them. A real provider's does not: there it is the beginning of the reply of a turn, or all
+    of it with the provider's name below; the turn knows what was asked.
     """
     for turn in real_turns:
-        if turn["pk"]["S"] == str(message.chat_id) and turn["reply"]["S"].startswith(message.text):
+        reply = turn["reply"]["S"]
+        ours = reply.startswith(message.text) or message.text.startswith(reply)
+        if ours and turn["pk"]["S"] == str(message.chat_id):
             return questions_in(turn["text"]["S"])
     return questions_in(message.text)
 

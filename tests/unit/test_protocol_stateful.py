@@ -558,7 +558,7 @@ class Walk:
     def check_turns(self, turns: Sequence[Turn]) -> None:
         assert {turn.status for turn in turns} <= {TurnStatus.DELIVERED, TurnStatus.FAILED}
         assert all(turn.ttl is not None for turn in turns)
-        assert all(turn.text for turn in turns if turn.provider), "nobody is asked nothing"
+        assert all(turn.text for turn in turns if turn.model), "nobody is asked nothing"
 
     def check_sent(self, chat_id: str, turns: Sequence[Turn]) -> None:
         sent = [text for to, text in self.sent if to == chat_id]

@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from assistant.providers.protocol import WireProtocol
     from assistant.providers.vendors import Vendor
     from assistant.stores.ledger import DynamoLedger
+    from assistant.stores.owner import LambdaOwner
     from assistant.stores.secrets import SsmSecrets
     from assistant.stores.turns import DynamoTurns
     from assistant.telegram.client import TelegramMessenger
     from assistant.turns.accepting import Acceptance
     from assistant.turns.asking import Asking
-    from assistant.stores.owner import LambdaOwner
     from assistant.turns.chain import Chain, Provider
     from assistant.turns.delivering import Delivery
     from assistant.turns.failing import FailureReport
@@ -166,7 +166,8 @@ def delivery() -> Delivery:
     needs = settings.from_environment(settings.DeliverySettings)
     messenger = _messenger(_http(), needs.telegram_api_url, _secrets(needs.secrets_path))
     claims = DynamoClaims(_table(needs.conversations_table), _clock)
-    return Delivery(claims, _turns(needs), _executions(needs.state_machine_arn), messenger, _clock)
+    names = {provider.id: provider.name for provider in load_chain().providers} if needs.name_other_providers else {}
+    return Delivery(claims, _turns(needs), _executions(needs.state_machine_arn), messenger, _clock, names)
 
 
 def failure_report() -> FailureReport:

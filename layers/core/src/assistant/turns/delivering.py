@@ -6,7 +6,7 @@ again. The user is told, and /again sends the whole reply once more.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from assistant.errors import (
@@ -20,9 +20,13 @@ from assistant.turns import texts
 from assistant.turns.model import ChatClaim, Turn, TurnClaim, TurnStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from assistant.turns.ports import Claims, Clock, Executions, Messenger, Turns
 
 LONGEST_WAIT_SECONDS = 300
+
+_ANSWERED = (TurnStatus.ANSWERED, TurnStatus.DELIVERED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +44,14 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """Delivers replies."""
+    """Delivers replies. `names`, by provider id: whose answers are signed, if another should have answered first."""
 
     claims: Claims
     turns: Turns
     executions: Executions
     messenger: Messenger
     clock: Clock
+    names: Mapping[str, str] = field(default_factory=dict)
 
     def __call__(self, claim: TurnClaim) -> Delivered:
         """Send what has not been sent, then finish the turn.
@@ -61,8 +66,15 @@ class Delivery:
         if turn.status == TurnStatus.OPEN:
             raise StoreContended("the turn has nothing to deliver yet")
         if turn.reply is not None:
-            turn = self._send(claim, turn, self.messenger.parts(turn.reply))
+            turn = self._send(claim, turn, self.messenger.parts(turn.reply + self._signature(turn)))
         return self._finish(claim, turn)
+
+    def _signature(self, turn: Turn) -> str:
+        """Who answered instead of the first provider; what says that nobody did is not signed."""
+        if turn.status not in _ANSWERED or turn.preferred in (None, turn.provider):
+            return ""
+        name = self.names.get(turn.provider or "")
+        return "" if name is None else texts.signature(name)
 
     def _send(self, claim: TurnClaim, turn: Turn, parts: list[str]) -> Turn:
         before = turn.sending  # left over by a crash in the middle of sending

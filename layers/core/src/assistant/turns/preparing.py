@@ -101,10 +101,17 @@ class Preparation:
 
     def _repeat(self, claim: ChatClaim, chat: Chat, command: InboxMessage) -> Route:
         last = self.turns.read(claim.chat_id, chat.last_turn) if chat.last_turn is not None else None
-        return self._say(claim, chat, command, (last and last.reply) or texts.NOTHING_TO_REPEAT)
+        if last is None or not last.reply:
+            return self._say(claim, chat, command, texts.NOTHING_TO_REPEAT)
+        return self._say(claim, chat, command, last.reply, answered=last)
 
-    def _say(self, claim: ChatClaim, chat: Chat, command: InboxMessage, reply: str) -> Route:
+    def _say(
+        self, claim: ChatClaim, chat: Chat, command: InboxMessage, reply: str, *, answered: Turn | None = None
+    ) -> Route:
+        """Answer a command; `answered` is the turn whose answer it repeats, signed as that was."""
         said = replace(self._new_turn(claim, chat, [command]), text="", status=TurnStatus.ANSWERED, reply=reply)
+        if answered is not None:
+            said = replace(said, provider=answered.provider, preferred=answered.preferred)
         self._open(claim, said, [command], before=None)
         return Route(claim, DELIVER, said.number)
 

@@ -101,6 +101,11 @@ def budget_spent(provider: str, limit: int, until: int) -> str:
     )
 
 
+def signature(provider: str) -> str:
+    """The last line of an answer by another provider than the first."""
+    return f"\n\n— {provider}"
+
+
 def capped(text: str) -> str:
     """A reply of at most 64 KB of UTF-8, cut with a note if it was longer."""
     raw = text.encode()
