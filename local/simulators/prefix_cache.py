@@ -9,8 +9,9 @@ The minimums are those that the page gives for each model, as quoted in dev.to/c
 fails silently below 1,024 tokens" (2026). Older ones agree with anthropics/anthropic-sdk-python#1194, where
 Sonnet 4.6 is seen to cache from 2,048 only.
 
-Invented: that a text given as a string and the same text as a block are one prefix (the page calls the first
-short for the second). Not simulated: a `cache_control` at the top level of the request (automatic caching), and
+Assumed: that a breakpoint's own block is one of the twenty; that a text given as a string and the same text as a
+block are one prefix (the page calls the first short for the second). Invented: the sentences about a `type` or a
+`ttl` that does not exist. Not simulated: a `cache_control` at the top level of the request (automatic caching), and
 that an entry can be read only once the answer that wrote it has begun.
 """
 

@@ -5,9 +5,12 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from local.simulators import AnthropicSimulator, Fault
 from local.simulators.anthropic import Prices
+from local.simulators.prefix_cache import PrefixCache, blocks_of
 
 KEY = "key-of-the-test"
 HEADERS = {"x-api-key": KEY, "anthropic-version": "2023-06-01"}
@@ -309,3 +312,16 @@ def test_prices_are_settings_and_refusals_cost_nothing(clock: SettableClock) -> 
 
     assert [answer.status_code for answer in answers] == [529, 200, 200, 429]
     assert simulator.spent_micro_dollars == pytest.approx(2000 * 6 + 2000 * 0.2 + 2 * 10 * 3)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.lists(st.tuples(st.integers(1, 900), st.booleans()), min_size=1, max_size=4), min_size=1))
+def test_every_token_is_counted_once(requests: list[list[tuple[int, bool]]]) -> None:
+    cache = PrefixCache()
+    for at, sizes in enumerate(requests):
+        blocks = blocks_of({"messages": [user(*(block(size, MARK if marked else None) for size, marked in sizes))]})
+        first, second = (cache.account(MODEL, blocks, at * 100.0) for _ in range(2))
+
+        assert first.total == second.total == sum(size for size, _ in sizes)
+        assert second.read == first.read + first.written_5m
+        assert second.written_5m == 0
