@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gzip
 import json
 import logging
 import socket
@@ -19,17 +20,13 @@ from typing import Any, get_protocol_members
 import httpx
 import pytest
 
-from assistant.errors import (
-    ProviderError,
-    ProviderExhausted,
-    ProviderRejected,
-    ProviderThrottled,
-    ProviderUnavailable,
-)
+from assistant.errors import ProviderError, ProviderRejected, ProviderUnavailable
+from assistant.providers import transport
 from assistant.providers.anthropic_messages import AnthropicMessages
-from assistant.providers.client import LONGEST_ANSWER_BYTES, ProviderClient
+from assistant.providers.client import ProviderClient
 from assistant.providers.openai_chat import OpenAIChat
 from assistant.providers.protocol import Reader, WireProtocol
+from assistant.providers.transport import LONGEST_ANSWER_BYTES, LONGEST_REFUSAL_BYTES
 from assistant.providers.vendors import Copilot, PlainVendor, Vendor
 from assistant.turns.chain import Timeouts, load_chain
 from assistant.turns.model import Answer, Said
@@ -62,8 +59,10 @@ def client_of(
     return ProviderClient(PROVIDER, OpenAIChat(), PlainVendor(url, {"X-Title": "t"}), http, timeouts, DrivenClock())
 
 
-def ask(client: ProviderClient, *, seconds: float = 5, key: str = KEY) -> Answer:
-    return client.ask("be brief", [Said("user", QUESTION)], key=key, seconds=seconds)
+def ask(
+    client: ProviderClient, *, seconds: float = 5, key: str = KEY, on_text: Callable[[str], None] = lambda _: None
+) -> Answer:
+    return client.ask("be brief", [Said("user", QUESTION)], key=key, seconds=seconds, on_text=on_text)
 
 
 def asked(handler: Handler, **how: Any) -> Answer:
@@ -194,79 +193,101 @@ def test_white_space_around_the_key_is_dropped() -> None:
     assert keys == [f"Bearer {KEY}"]
 
 
+# --- the text as it grows
+
+
+def test_the_text_so_far_is_told_whenever_it_has_grown() -> None:
+    told: list[str] = []
+
+    asked(streamed(said(""), said("Hel"), b": comment\n\n", said("lo", "stop"), said(""), DONE), on_text=told.append)
+
+    assert told == ["Hel", "Hello"]
+
+
+def test_the_text_is_told_before_the_next_part_is_read() -> None:
+    told: list[str] = []
+
+    def parts() -> Iterator[bytes]:
+        yield said("Hel")
+        assert told == ["Hel"]
+        yield WHOLE.replace(b"Hello", b"lo")
+
+    class Lazy(httpx.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            return parts()
+
+    asked(lambda _: httpx.Response(200, headers=STREAM, stream=Lazy()), on_text=told.append)
+
+    assert told == ["Hel", "Hello"]
+
+
+def test_the_text_of_an_answer_that_was_not_streamed_is_told_once() -> None:
+    told: list[str] = []
+    body = {"model": "m", "choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}
+
+    asked(lambda _: httpx.Response(200, json=body), on_text=told.append)
+
+    assert told == ["Hello"]
+
+
+def test_what_was_told_before_a_failure_is_the_callers_to_take_back() -> None:
+    told: list[str] = []
+
+    error = failed(streamed(said("Hel"), event({"error": {"code": 429}})), on_text=told.append)
+
+    assert told == ["Hel"]
+    assert error.may_cost
+
+
+@pytest.mark.parametrize(
+    "bug", [httpx.ReadError("theirs"), ValueError("theirs"), httpx.InvalidURL("theirs"), KeyError()]
+)
+@pytest.mark.parametrize("complete", [False, True])
+def test_an_exception_of_the_caller_is_not_the_providers(bug: Exception, complete: bool) -> None:
+    body = Parts((said("Hel"), WHOLE)) if not complete else Parts((said("Hello", "stop"), DONE))
+
+    def on_text(_: str) -> None:
+        raise bug
+
+    with pytest.raises(type(bug)) as raised:
+        asked(lambda _: httpx.Response(200, headers=STREAM, stream=body), on_text=on_text)
+
+    assert raised.value is bug
+    assert body.closed
+
+
 # --- refusals and broken answers
 
 
-@pytest.mark.parametrize(
-    ("response", "kind", "reason"),
-    [
-        pytest.param(httpx.Response(429), ProviderThrottled, "rate limit", id="429"),
-        pytest.param(httpx.Response(429, headers={"retry-after": "60"}), ProviderExhausted, "rate limit", id="429, 60"),
-        pytest.param(httpx.Response(401, json={"error": {"message": KEY}}), ProviderRejected, "key", id="401"),
-        pytest.param(
-            httpx.Response(400, json={"error": {"message": QUESTION}}), ProviderUnavailable, "bad request", id="400"
-        ),
-        pytest.param(httpx.Response(500, html="<html>"), ProviderUnavailable, "server error", id="500"),
-        pytest.param(
-            httpx.Response(500, headers=STREAM, content=event({"error": "x"})),
-            ProviderUnavailable,
-            "server error",
-            id="500 stream",
-        ),
-        pytest.param(
-            httpx.Response(200, json={"error": {"code": 429}}), ProviderThrottled, "rate limit", id="200, 429"
-        ),
-        pytest.param(httpx.Response(200, json={"choices": []}), ProviderUnavailable, "empty answer", id="empty"),
-        pytest.param(httpx.Response(200, html="<html>"), ProviderUnavailable, "broken answer", id="HTML"),
-        pytest.param(httpx.Response(200, content=b"\xff\xfe"), ProviderUnavailable, "broken answer", id="binary"),
-        pytest.param(httpx.Response(204), ProviderUnavailable, "broken answer", id="204"),
-        pytest.param(
-            httpx.Response(200, content=b'{"x":' + b"[" * 100_000), ProviderUnavailable, "broken answer", id="deep"
-        ),
-        pytest.param(
-            httpx.Response(
-                200, headers={"content-type": "application/json; a=text/event-stream"}, content=b"data: x\n\n"
-            ),
-            ProviderUnavailable,
-            "broken answer",
-            id="content type",
-        ),
-        pytest.param(httpx.Response(302, headers={"location": "/"}), ProviderUnavailable, "server error", id="302"),
-        pytest.param(
-            httpx.Response(500, stream=Parts((b"x" * (LONGEST_ANSWER_BYTES + 1),))),
-            ProviderUnavailable,
-            "connection broken",
-            id="5xx too large",
-        ),
-    ],
-)
-def test_a_refusal(response: httpx.Response, kind: type[ProviderError], reason: str) -> None:
-    error = failed(lambda _: response)
-
-    assert (type(error), error.reason) == (kind, reason)
-    assert error.asked
+# What they mean: test_taxonomy.
 
 
-@pytest.mark.parametrize(
-    ("parts", "kind", "reason"),
-    [
-        pytest.param((), ProviderUnavailable, "empty answer", id="nothing"),
-        pytest.param((DONE,), ProviderUnavailable, "empty answer", id="only [DONE]"),
-        pytest.param((said(" \n", "stop"),), ProviderUnavailable, "empty answer", id="only white space"),
-        pytest.param((said("Hel"),), ProviderUnavailable, "answer cut off", id="cut off"),
-        pytest.param((said("Hel"), b'data: {"choi'), ProviderUnavailable, "answer cut off", id="cut in an event"),
-        pytest.param((said("Hel"), event(b'{"choi')), ProviderUnavailable, "broken answer", id="no JSON"),
-        pytest.param((said("Hel"), event({"error": {"code": 429}})), ProviderThrottled, "rate limit", id="429"),
-        pytest.param((said("Hel"), said("", "error")), ProviderUnavailable, "server error", id="finish_reason"),
-        pytest.param((said("Hel"), httpx.ReadError("x")), ProviderUnavailable, "connection broken", id="reset"),
-        pytest.param((httpx.ReadTimeout("x"),), ProviderUnavailable, "timeout", id="silence"),
-        pytest.param((b": x\n" * 1000,) * 2000, ProviderUnavailable, "connection broken", id="too large"),
-    ],
-)
-def test_a_stream_that_goes_wrong(parts: tuple[bytes, ...], kind: type[ProviderError], reason: str) -> None:
-    error = failed(streamed(*parts))
+def test_a_refusal_is_read_no_further_than_it_matters() -> None:
+    body = Parts((b'{"error": "' + b"x" * LONGEST_REFUSAL_BYTES, AssertionError("read on")))
 
-    assert (type(error), error.reason) == (kind, reason)
+    error = failed(lambda _: httpx.Response(500, stream=body))
+
+    assert (error.reason, error.status) == ("server error", 500)
+    assert body.closed
+
+
+def test_an_answer_that_blows_up_when_decompressed_is_abandoned() -> None:
+    body = gzip.compress(b" " * (LONGEST_ANSWER_BYTES + 1))
+    headers = {"content-encoding": "gzip", "content-type": "application/json"}
+
+    error = failed(lambda _: httpx.Response(200, headers=headers, stream=Parts((body,))))
+
+    assert (error.reason, error.may_cost) == ("answer too large", True)
+
+
+def test_a_slow_refusal_is_judged_by_its_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "_REFUSAL_SECONDS", 0.2)
+    head = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 60\r\nContent-Length: 99\r\n\r\n"
+
+    result, took = ask_peer(lambda peer: peer.sendall(head + b'{"err'), seconds=5, read=5)
+
+    assert outcome(result) == "ProviderExhausted: rate limit"
+    assert took < 1
 
 
 @pytest.mark.parametrize(
@@ -275,13 +296,15 @@ def test_a_stream_that_goes_wrong(parts: tuple[bytes, ...], kind: type[ProviderE
         (httpx.ConnectError("x"), "unreachable", False),
         (httpx.ConnectTimeout("x"), "unreachable", False),
         (httpx.PoolTimeout("x"), "unreachable", False),
-        (httpx.UnsupportedProtocol("x"), "unreachable", False),
+        (httpx.ProxyError("x"), "unreachable", False),
+        (httpx.UnsupportedProtocol("x"), "address", False),
+        (httpx.InvalidURL("x"), "address", False),
+        (httpx.LocalProtocolError("x"), "address", False),
         (httpx.ReadTimeout("x"), "timeout", True),
         (httpx.WriteTimeout("x"), "timeout", True),
         (httpx.RemoteProtocolError("x"), "connection broken", True),
         (httpx.WriteError("x"), "connection broken", True),
-        (httpx.ProxyError("x"), "connection broken", True),
-        (httpx.InvalidURL("x"), "address", False),
+        (httpx.TooManyRedirects("x"), "connection broken", True),
     ],
 )
 def test_a_way_that_is_broken(cause: Exception, reason: str, counts: bool) -> None:
@@ -290,7 +313,18 @@ def test_a_way_that_is_broken(cause: Exception, reason: str, counts: bool) -> No
 
     error = failed(provider)
 
-    assert (type(error), error.reason, error.asked) == (ProviderUnavailable, reason, counts)
+    assert (type(error), error.reason) == (ProviderUnavailable, reason)
+    assert (error.asked, error.may_cost) == (counts, counts)
+
+
+def test_a_connection_that_could_not_be_made_in_time_was_no_request() -> None:
+    def provider(_: httpx.Request) -> httpx.Response:
+        threading.Event().wait(0.1)
+        raise httpx.ConnectTimeout("x")
+
+    error = failed(provider, seconds=0.05)
+
+    assert (error.reason, error.asked) == ("unreachable", False)
 
 
 @pytest.mark.parametrize("key", ["sk–dash", "sk-two\nlines", "sk-\x00", "schlüssel"])

@@ -1,6 +1,6 @@
 """Anthropic messages, streamed: Claude.
 
-Source: Anthropic API reference, "Messages" and "Streaming messages".
+Source: Anthropic API reference, "Messages", "Streaming messages" and "Prompt caching".
 """
 
 from __future__ import annotations
@@ -9,19 +9,30 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from assistant.providers.failures import Failure, read_failure
-from assistant.turns.model import Answer, Said
+from assistant.providers.failures import ANTHROPIC_MESSAGES
+from assistant.providers.refusals import Failure, read_failure
+from assistant.turns.model import Answer, Said, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from assistant.turns.chain import Provider
 
 _VERSION = "2023-06-01"
 _OK = 200
 _BAD_GATEWAY = 502
 
+_CACHED_FOR_FIVE_MINUTES = {"type": "ephemeral"}
+
+_BYTES_PER_TOKEN = 4
+"""Of UTF-8, at most: English prose has about 4, other languages and code fewer. So an estimate is rather too low, and
+a prefix that is marked is long enough; one that is not marked although it would have been is barely worth caching."""
+
 
 class _Usage(msgspec.Struct):
     input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
     output_tokens: int | None = None
 
 
@@ -31,7 +42,7 @@ class _Type(msgspec.Struct):
 
 class _Started(msgspec.Struct):
     model: str | None = None
-    usage: _Usage | None = None
+    usage: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _MessageStart(msgspec.Struct):
@@ -46,14 +57,20 @@ class _ContentBlockDelta(msgspec.Struct):
     delta: _Delta
 
 
+class _Stop(msgspec.Struct):
+    stop_reason: str | None = None
+
+
 class _MessageDelta(msgspec.Struct):
-    usage: _Usage | None = None
+    delta: _Stop | None = None
+    usage: msgspec.Raw = msgspec.Raw(b"null")
 
 
 _TYPE = msgspec.json.Decoder(_Type)
 _MESSAGE_START = msgspec.json.Decoder(_MessageStart)
 _CONTENT_BLOCK_DELTA = msgspec.json.Decoder(_ContentBlockDelta)
 _MESSAGE_DELTA = msgspec.json.Decoder(_MessageDelta)
+_USAGE = msgspec.json.Decoder(_Usage)
 
 
 class AnthropicMessagesReader:
@@ -64,9 +81,9 @@ class AnthropicMessagesReader:
 
     def __init__(self, model: str) -> None:
         self._model = model
-        self._text: list[str] = []
-        self._input: int | None = None
-        self._output: int | None = None
+        self._text = ""
+        self._counts: dict[str, int] = {}
+        self._begun = False
         self._complete = False
 
     def feed(self, data: str) -> Failure | None:
@@ -76,20 +93,42 @@ class AnthropicMessagesReader:
                 return read_failure(_OK, {}, data) or Failure(_BAD_GATEWAY)
             case "message_start":
                 started = _MESSAGE_START.decode(data).message
+                self._begun = True
                 self._model = started.model or self._model
                 self._count(started.usage)
             case "content_block_delta":
-                self._text.append(_CONTENT_BLOCK_DELTA.decode(data).delta.text or "")
+                self._begun = True
+                self._text += _CONTENT_BLOCK_DELTA.decode(data).delta.text or ""
             case "message_delta":
-                self._count(_MESSAGE_DELTA.decode(data).usage)
+                return self._end(_MESSAGE_DELTA.decode(data))
             case "message_stop":
                 self._complete = True
         return None
 
-    def _count(self, usage: _Usage | None) -> None:
-        if usage is not None:
-            self._input = self._input if usage.input_tokens is None else usage.input_tokens
-            self._output = self._output if usage.output_tokens is None else usage.output_tokens
+    def _end(self, event: _MessageDelta) -> Failure | None:
+        self._count(event.usage)
+        refused = event.delta is not None and event.delta.stop_reason == "refusal"
+        return Failure(_OK, moderated=True) if refused else None
+
+    def _count(self, raw: msgspec.Raw) -> None:
+        """Take the counts that an event has: they are totals, and later ones replace earlier ones."""
+        try:
+            usage = _USAGE.decode(raw)
+        except msgspec.DecodeError:
+            return  # none, or of a foreign shape: an answer is worth more than its count
+        self._counts |= {
+            name: max(0, count) for name, count in msgspec.structs.asdict(usage).items() if count is not None
+        }
+
+    @property
+    def text(self) -> str:
+        """The answer's text so far."""
+        return self._text
+
+    @property
+    def begun(self) -> bool:
+        """Whether message_start came: it counts the input."""
+        return self._begun
 
     @property
     def complete(self) -> bool:
@@ -103,28 +142,63 @@ class AnthropicMessagesReader:
 
     def answer(self) -> Answer:
         """What was said so far."""
-        return Answer("".join(self._text), self._model, self._input, self._output)
+        counts = self._counts
+        usage = Usage(
+            input=counts.get("input_tokens", 0),
+            cached=counts.get("cache_read_input_tokens", 0),
+            written=counts.get("cache_creation_input_tokens", 0),
+            output=counts.get("output_tokens", 0),
+        )
+        return Answer(self._text, self._model, usage if counts else None)
 
 
 class AnthropicMessages:
     """The protocol."""
 
     path = "/v1/messages"
+    failures = ANTHROPIC_MESSAGES
 
     def headers(self, key: str) -> Mapping[str, str]:
         """The key and the version of the API."""
         return {"x-api-key": key, "anthropic-version": _VERSION}
 
-    def body(self, model: str, max_tokens: int, system: str, conversation: Sequence[Said]) -> Mapping[str, Any]:
-        """A streamed message."""
+    def body(self, provider: Provider, system: str, conversation: Sequence[Said]) -> Mapping[str, Any]:
+        """A streamed message, with up to two marks for the cache: after the system prompt and after the question.
+
+        The next turn finds what this one has written: it looks back up to 20 blocks from its own mark, and the mark
+        itself is no part of what is compared ("Prompt caching"). A prefix below the model's minimum is not marked.
+        """
+        minimum = provider.cache_minimum_tokens
+        size = _bytes(system)
+        prompt = _block(system, marked=_worth_caching(size, minimum))
+        messages = [{"role": said.role, "content": [_block(said.text)]} for said in conversation]
+        if conversation:
+            size += sum(_bytes(said.text) for said in conversation)
+            last = conversation[-1]
+            question = _block(last.text, marked=_worth_caching(size, minimum))
+            messages[-1]["content"] = [question, _block(last.note)] if last.note else [question]
         return {
-            "model": model,
-            "max_tokens": max_tokens,
+            "model": provider.model,
+            "max_tokens": provider.max_tokens,
             "stream": True,
-            "system": system,
-            "messages": [{"role": said.role, "content": said.text} for said in conversation],
+            "system": [prompt],
+            "messages": messages,
         }
 
     def reader(self, model: str) -> AnthropicMessagesReader:
         """A reader of one answer."""
         return AnthropicMessagesReader(model)
+
+
+def _block(text: str, *, marked: bool = False) -> dict[str, Any]:
+    """A text block; the mark stands last, so that the bytes before it do not depend on it."""
+    block: dict[str, Any] = {"type": "text", "text": text}
+    return block | {"cache_control": _CACHED_FOR_FIVE_MINUTES} if marked else block
+
+
+def _worth_caching(size: int, minimum: int | None) -> bool:
+    return minimum is not None and size >= minimum * _BYTES_PER_TOKEN
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode())

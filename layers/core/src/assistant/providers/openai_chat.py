@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from assistant.providers.failures import Failure, read_failure
-from assistant.turns.model import Answer, Said
+from assistant.providers.failures import OPENAI_CHAT
+from assistant.providers.refusals import Failure, read_failure
+from assistant.turns.model import Answer, Said, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from assistant.turns.chain import Provider
 
 _DONE = "[DONE]"
 _OK = 200
@@ -31,18 +34,24 @@ class _Choice(msgspec.Struct):
     finish_reason: str | None = None
 
 
+class _PromptDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
 class _Usage(msgspec.Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    prompt_tokens_details: _PromptDetails | None = None
 
 
 class _Chunk(msgspec.Struct):
     choices: list[_Choice] | None = None
     model: str | None = None
-    usage: _Usage | None = None
+    usage: msgspec.Raw = msgspec.Raw(b"null")
 
 
 _CHUNK = msgspec.json.Decoder(_Chunk)
+_USAGE = msgspec.json.Decoder(_Usage)
 
 
 class OpenAIChatReader:
@@ -50,8 +59,9 @@ class OpenAIChatReader:
 
     def __init__(self, model: str) -> None:
         self._model = model
-        self._text: list[str] = []
-        self._usage = _Usage()
+        self._text = ""
+        self._usage: Usage | None = None
+        self._begun = False
         self._complete = False
         self._over = False
 
@@ -65,15 +75,34 @@ class OpenAIChatReader:
             return failure
         chunk = _CHUNK.decode(data)
         self._model = chunk.model or self._model
-        self._usage = chunk.usage or self._usage
+        self._usage = _counted(chunk.usage) or self._usage
         for choice in chunk.choices or ():
-            if choice.finish_reason == "error":
-                return Failure(_BAD_GATEWAY)
-            self._complete = self._complete or choice.finish_reason is not None
-            said = choice.delta or choice.message
-            if said is not None and said.content:
-                self._text.append(said.content)
+            failure = self._take(choice)
+            if failure is not None:
+                return failure
         return None
+
+    def _take(self, choice: _Choice) -> Failure | None:
+        said = choice.delta or choice.message
+        content = "" if said is None else said.content or ""
+        self._begun = self._begun or bool(content) or choice.finish_reason != "error"
+        if choice.finish_reason == "error":
+            return Failure(_BAD_GATEWAY)
+        if choice.finish_reason == "content_filter":
+            return Failure(_OK, moderated=True)
+        self._complete = self._complete or choice.finish_reason is not None
+        self._text += content
+        return None
+
+    @property
+    def text(self) -> str:
+        """The answer's text so far."""
+        return self._text
+
+    @property
+    def begun(self) -> bool:
+        """Whether a choice came that is more than an error."""
+        return self._begun
 
     @property
     def complete(self) -> bool:
@@ -87,31 +116,56 @@ class OpenAIChatReader:
 
     def answer(self) -> Answer:
         """What was said so far."""
-        return Answer("".join(self._text), self._model, self._usage.prompt_tokens, self._usage.completion_tokens)
+        return Answer(self._text, self._model, self._usage)
+
+
+def _counted(raw: msgspec.Raw) -> Usage | None:
+    """The usage of a chunk; None if it has none, or one of a foreign shape: an answer is worth more than its count."""
+    try:
+        usage = _USAGE.decode(raw)
+    except msgspec.DecodeError:
+        return None
+    if usage.prompt_tokens is None and usage.completion_tokens is None:
+        return None
+    prompt = max(0, usage.prompt_tokens or 0)
+    cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else None
+    cached = min(max(0, cached or 0), prompt)  # prompt_tokens includes them
+    return Usage(input=prompt - cached, cached=cached, output=max(0, usage.completion_tokens or 0))
 
 
 class OpenAIChat:
     """The protocol."""
 
     path = "/chat/completions"
+    failures = OPENAI_CHAT
 
     def headers(self, key: str) -> Mapping[str, str]:
         """A bearer token."""
         return {"Authorization": f"Bearer {key}"}
 
-    def body(self, model: str, max_tokens: int, system: str, conversation: Sequence[Said]) -> Mapping[str, Any]:
-        """A streamed chat completion that ends with its usage."""
+    def body(self, provider: Provider, system: str, conversation: Sequence[Said]) -> Mapping[str, Any]:
+        """A streamed chat completion that ends with its usage.
+
+        `max_tokens` is the one name that all three take: Ollama knows no other (Ollama docs, "OpenAI compatibility"),
+        OpenRouter documents it ("Parameters"), and Copilot serves Gemini here. OpenAI's own newer models want
+        `max_completion_tokens`, but Copilot does not serve those as chat completions (caozhiyuan/copilot-api#102).
+        `stream_options` is documented by Ollama; OpenRouter reports usage with or without it ("Usage accounting").
+        """
         return {
-            "model": model,
-            "max_tokens": max_tokens,
+            "model": provider.model,
+            "max_tokens": provider.max_tokens,
             "stream": True,
             "stream_options": {"include_usage": True},
             "messages": [
                 {"role": "system", "content": system},
-                *({"role": said.role, "content": said.text} for said in conversation),
+                *({"role": said.role, "content": _content(said)} for said in conversation),
             ],
         }
 
     def reader(self, model: str) -> OpenAIChatReader:
         """A reader of one answer."""
         return OpenAIChatReader(model)
+
+
+def _content(said: Said) -> str:
+    return f"{said.text}\n\n{said.note}" if said.note else said.text

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from assistant.providers.failures import Failure
+    from assistant.providers.failures import Table
+    from assistant.providers.refusals import Failure
+    from assistant.turns.chain import Provider
     from assistant.turns.model import Answer, Said
 
 
@@ -21,6 +23,16 @@ class Reader(Protocol):
             ValueError: not what the protocol sends (msgspec's errors among them).
             RecursionError: nested too deeply.
         """
+        ...
+
+    @property
+    def text(self) -> str:
+        """The answer's text so far."""
+        ...
+
+    @property
+    def begun(self) -> bool:
+        """Whether the provider has begun to answer: it may charge for that, whatever follows."""
         ...
 
     @property
@@ -39,16 +51,21 @@ class Reader(Protocol):
 
 
 class WireProtocol(Protocol):
-    """How a provider is spoken to."""
+    """How a provider is spoken to, and what its refusals mean."""
 
     path: str
+    failures: Table
 
     def headers(self, key: str) -> Mapping[str, str]:
         """The headers that carry the key."""
         ...
 
-    def body(self, model: str, max_tokens: int, system: str, conversation: Sequence[Said]) -> Mapping[str, Any]:
-        """The request."""
+    def body(self, provider: Provider, system: str, conversation: Sequence[Said]) -> Mapping[str, Any]:
+        """The request.
+
+        Two requests that begin with the same messages begin with the same bytes, whatever `note` the last message has:
+        providers cache what a prompt begins with.
+        """
         ...
 
     def reader(self, model: str) -> Reader:
