@@ -25,10 +25,14 @@ from assistant.turns.delivering import Delivered, Delivery
 from assistant.turns.failing import FailureReport
 from assistant.turns.model import Answer, ChatClaim, Notice, Preview, Said, Show, Turn, TurnClaim, Usage
 from assistant.turns.preparing import Preparation, Route
+from assistant.turns.reporting import Reporting
 from assistant.turns.waking import Recovery, Waking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from assistant.turns.chain import Provider
+    from assistant.turns.ledger import Reservation
 
 NOON = 1_795_348_800  # 2026-11-22 12:00:00 UTC
 CHAT = "42"
@@ -213,14 +217,15 @@ class World:
         self.turns = DynamoTurns(self.conversations, self.clock, self.history_days)
         self.ledger = DynamoLedger(self.runtime, self.clock)
         self.usage = DynamoUsage(self.runtime, self.clock)
+        self.reporting = Reporting(self.chain, self.ledger, self.usage, self.clock)
         self.access = DynamoAccess(self.runtime, self.clock)
         self.waking = Waking(self.claims, self.executions)
-        self.accept = Acceptance(self.access, self.inbox, self.waking, 20)
+        self.accept = Acceptance(self.access, self.inbox, self.waking, 20, lambda: self.reporting)
         self.prepare = Preparation(self.claims, self.turns, self.ledger, self.chain, self.clock)
         self.report = FailureReport(self.turns, self.ledger, self.chain, self.clock)
         self.deliver = Delivery(self.claims, self.turns, self.executions, self.messenger, self.clock)
         self.recover = Recovery(self.claims, self.executions, self.clock)
-        self._updates = 0
+        self._updates = self._requests = 0
         self.allow(CHAT)
 
     def ask(self, provider_id: str) -> Asking:
@@ -241,6 +246,11 @@ class World:
             history_days=self.history_days,
             stream=self.stream,
         )
+
+    def reserve(self, provider: Provider, *, micro_dollars: int = 0) -> Reservation:
+        """A request of its own, taken out of the ledger."""
+        self._requests += 1
+        return self.ledger.reserve(provider, holder=f"request {self._requests}", micro_dollars=micro_dollars)
 
     def allow(self, *ids: str) -> None:
         for who in ids:

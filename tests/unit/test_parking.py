@@ -263,14 +263,14 @@ def test_an_answer_that_comes_while_the_failure_is_reported_wins(world: World, m
     world.say()
     route = world.prepare(world.executions.started[0])
     turn = TurnClaim(route.claim, 1)
-    settle = type(world.report).settle
+    entries = world.ledger.entries
 
-    def answered_meanwhile(*args: object) -> object:
+    def answered_meanwhile(_self: object) -> object:
         monkeypatch.undo()
         world.ask("copilot")(turn)
-        return settle(*args)  # type: ignore[arg-type]
+        return entries()
 
-    monkeypatch.setattr(type(world.report), "settle", answered_meanwhile)
+    monkeypatch.setattr(type(world.ledger), "entries", answered_meanwhile)
 
     assert world.report(turn) == "changed"
     world.deliver(turn)

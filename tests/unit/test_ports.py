@@ -13,8 +13,10 @@ from assistant.stores.claims import DynamoClaims
 from assistant.stores.executions import StepFunctionsExecutions
 from assistant.stores.inbox import DynamoInbox
 from assistant.stores.ledger import DynamoLedger
+from assistant.stores.owner import LambdaOwner
 from assistant.stores.secrets import SsmSecrets
 from assistant.stores.turns import DynamoTurns
+from assistant.stores.usage import DynamoUsage
 from assistant.telegram.client import TelegramMessenger
 from assistant.turns import ports
 from assistant.wiring import SystemClock
@@ -28,6 +30,9 @@ ADAPTERS = [
     (ports.Claims, DynamoClaims),
     (ports.Turns, DynamoTurns),
     (ports.Ledger, DynamoLedger),
+    (ports.UsageBook, DynamoUsage),
+    (ports.Owner, LambdaOwner),
+    (ports.Owner, doubles.ListedOwner),
     (ports.Executions, StepFunctionsExecutions),
     (ports.Executions, doubles.RecordedExecutions),
     (ports.Secrets, SsmSecrets),

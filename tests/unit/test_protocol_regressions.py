@@ -16,6 +16,7 @@ from assistant.errors import (
 from assistant.stores.claims import DynamoClaims
 from assistant.stores.turns import DynamoTurns
 from assistant.turns import texts
+from assistant.turns.chain import Budget
 from assistant.turns.ledger import window_name
 from assistant.turns.model import TurnClaim, TurnStatus
 from tests.doubles import CHAT, NOON
@@ -26,60 +27,60 @@ if TYPE_CHECKING:
 
 def test_a_request_that_was_not_made_is_given_back_to_a_window_that_is_gone(world: World) -> None:
     openrouter = world.chain.provider("openrouter")
-    old = world.ledger.reserve(openrouter)
+    old = world.reserve(openrouter)
     world.clock.advance(60)
-    world.ledger.succeeded(world.ledger.reserve(openrouter))
+    world.ledger.succeeded(world.reserve(openrouter), micro_dollars=0)
 
     world.ledger.failed(old, ProviderUnavailable("openrouter", "unreachable", asked=False))
 
     windows = world.ledger.entries()["openrouter"].windows
-    assert windows[window_name("minute", NOON + 60)] == 1
-    assert windows[window_name("day", NOON)] == 1
-    assert windows[window_name("minute", NOON)] == 0
+    assert windows[window_name(Budget(20, "minute"), NOON + 60)] == 1
+    assert windows[window_name(Budget(50, "day"), NOON)] == 1
+    assert windows[window_name(Budget(20, "minute"), NOON)] == 0
 
 
 @pytest.mark.parametrize("answered", [True, False])
 def test_a_request_of_a_slow_clock_does_not_clear_the_next_window(world: World, answered: bool) -> None:
     openrouter = world.chain.provider("openrouter")
     world.clock.moment = NOON + 60
-    world.ledger.reserve(openrouter)
+    world.reserve(openrouter)
     world.clock.moment = NOON + 59.9  # another function's clock
-    late = world.ledger.reserve(openrouter)
+    late = world.reserve(openrouter)
 
     if answered:
-        world.ledger.succeeded(late)
+        world.ledger.succeeded(late, micro_dollars=0)
     else:
         world.ledger.failed(late, ProviderUnavailable("openrouter", "server error"))
 
-    assert world.ledger.entries()["openrouter"].windows[window_name("minute", NOON + 60)] == 1
+    assert world.ledger.entries()["openrouter"].windows[window_name(Budget(20, "minute"), NOON + 60)] == 1
 
 
 def test_an_older_failure_does_not_shorten_a_newer_block(world: World) -> None:
-    ollama = world.chain.provider("ollama-cloud")
-    slow, quick = world.ledger.reserve(ollama), world.ledger.reserve(ollama)
-    world.ledger.failed(quick, ProviderExhausted("ollama-cloud", "daily limit", block_until=NOON + 9000))
+    copilot = world.chain.provider("copilot")
+    slow, quick = world.reserve(copilot), world.reserve(copilot)
+    world.ledger.failed(quick, ProviderExhausted("copilot", "daily limit", block_until=NOON + 9000))
 
-    world.ledger.failed(slow, ProviderUnavailable("ollama-cloud", "timeout"))
+    world.ledger.failed(slow, ProviderUnavailable("copilot", "timeout"))
 
-    entry = world.ledger.entries()["ollama-cloud"]
+    entry = world.ledger.entries()["copilot"]
     assert (entry.blocked_until, entry.block_cause, entry.failures) == (NOON + 9000, "quota", 1)
 
 
 @pytest.mark.parametrize("blocked_before", [True, False])
 def test_an_older_success_does_not_clear_a_newer_block(world: World, blocked_before: bool) -> None:
-    ollama = world.chain.provider("ollama-cloud")
+    copilot = world.chain.provider("copilot")
     if blocked_before:
-        world.ledger.block(ollama, cause="quota", until=NOON)
+        world.ledger.block(copilot, cause="quota", until=NOON)
     else:
-        world.ledger.failed(world.ledger.reserve(ollama), ProviderUnavailable("ollama-cloud", "server error"))
-    slow = world.ledger.reserve(ollama)
+        world.ledger.failed(world.reserve(copilot), ProviderUnavailable("copilot", "server error"))
+    slow = world.reserve(copilot)
     world.clock.advance(91)  # a probe's lease is over
-    quick = world.ledger.reserve(ollama)
-    world.ledger.failed(quick, ProviderExhausted("ollama-cloud", "daily limit", block_until=NOON + 9000))
+    quick = world.reserve(copilot)
+    world.ledger.failed(quick, ProviderExhausted("copilot", "daily limit", block_until=NOON + 9000))
 
-    world.ledger.succeeded(slow)
+    world.ledger.succeeded(slow, micro_dollars=0)
 
-    assert world.ledger.entries()["ollama-cloud"].blocked_until == NOON + 9000
+    assert world.ledger.entries()["copilot"].blocked_until == NOON + 9000
 
 
 def test_a_message_is_stored_by_a_function_whose_clock_is_behind(world: World) -> None:

@@ -26,6 +26,7 @@ from assistant.errors import (
     DeliveryFailed,
     DeliveryRefused,
     DeliveryUncertain,
+    ProviderDeclined,
     ProviderExhausted,
     ProviderRejected,
     ProviderThrottled,
@@ -36,7 +37,8 @@ from assistant.stores.ledger import DynamoLedger
 from assistant.stores.turns import DynamoTurns
 from assistant.turns.chain import Budget
 from assistant.turns.failing import FailureReport
-from assistant.turns.model import Answer, ChatClaim, Turn, TurnClaim, TurnStatus
+from assistant.turns.ledger import window_kind, window_name
+from assistant.turns.model import Answer, ChatClaim, Turn, TurnClaim, TurnStatus, Usage
 from assistant.turns.preparing import Preparation
 from tests.doubles import World, create_table
 
@@ -185,23 +187,31 @@ class GatedClient:
 
 
 class CountedLedger(DynamoLedger):
-    """The ledger, with what it gave out counted apart from it."""
+    """The ledger, with what it gave out, and what that cost, counted apart from it."""
 
     __slots__ = ()
     out: ClassVar[Counter[tuple[str, str]]] = Counter()
 
-    def reserve(self, provider: Provider) -> Reservation:
-        reservation = super().reserve(provider)
-        for window in reservation.windows:
-            self.out[provider.id, window] += 1
+    def reserve(self, provider: Provider, *, holder: str, micro_dollars: int = 0) -> Reservation:
+        reservation = super().reserve(provider, holder=holder, micro_dollars=micro_dollars)
+        self.out.update({(provider.id, window): amount for window, amount in reservation.windows.items()})
         return reservation
+
+    def succeeded(self, reservation: Reservation, *, micro_dollars: int | None) -> None:
+        super().succeeded(reservation, micro_dollars=micro_dollars)
+        if micro_dollars is not None:
+            self._back(reservation, money=reservation.micro_dollars - micro_dollars)
 
     def failed(self, reservation: Reservation, error: ProviderError) -> Block | None:
         block = super().failed(reservation, error)
-        if not error.asked:
-            for window in reservation.windows:
-                self.out[reservation.provider.id, window] -= 1
+        unused = 0 if error.may_cost and error.asked else reservation.micro_dollars
+        self._back(reservation, requests=0 if error.asked else 1, money=unused)
         return block
+
+    def _back(self, reservation: Reservation, *, requests: int = 0, money: int = 0) -> None:
+        for window in reservation.windows:
+            back = money if "micro_dollars" in window else requests
+            self.out[reservation.provider.id, window] -= back
 
 
 class WatchedTurns(DynamoTurns):
@@ -235,7 +245,14 @@ class Walk:
         world.chain = replace(
             world.chain,
             providers=tuple(
-                replace(provider, budgets=(Budget(3 + number, "minute"), Budget(9 + number, "day")))
+                replace(
+                    provider,
+                    budgets=(
+                        Budget(3 + number, "minute"),
+                        Budget(9 + number, "day"),
+                        *(() if provider.price.free else (Budget(200_000, "month", "micro_dollars"),)),
+                    ),
+                )
                 for number, provider in enumerate(world.chain.providers)
             ),
         )
@@ -292,10 +309,12 @@ class Walk:
         self.gate()
 
     def answerer(self, provider_id: str) -> Callable[..., Answer]:
-        def ask(system: str, conversation: Sequence[Said], *, key: str, seconds: float) -> Answer:
+        def ask(
+            system: str, conversation: Sequence[Said], *, key: str, seconds: float, on_text: Callable[[str], None]
+        ) -> Answer:
             self.gate()
             now = self.world.clock.now()
-            fate = 9 if self.calm else self.random.randrange(16)
+            fate = 9 if self.calm else self.random.randrange(18)
             match fate:
                 case 0:
                     raise ProviderThrottled(provider_id, "rate limit")
@@ -309,8 +328,12 @@ class Walk:
                     raise ProviderUnavailable(provider_id, "server error")
                 case 5:
                     raise ProviderRejected(provider_id, "key")
+                case 6:
+                    raise ProviderUnavailable(provider_id, "cut off", may_cost=True)
+                case 7:
+                    raise ProviderDeclined(provider_id, "moderated")
             self.answers += 1
-            return Answer(f"={self.answers}.one ={self.answers}.two", "model")
+            return Answer(f"={self.answers}.one ={self.answers}.two", "model", Usage(input=900, output=100))
 
         return ask
 
@@ -579,12 +602,12 @@ class Walk:
 
     def check_ledger(self) -> None:
         budgets = {
-            (provider.id, budget.per): budget.requests
+            (provider.id, window_kind(window_name(budget, 0))): budget.limit
             for provider in self.world.chain.providers
             for budget in provider.budgets
         }
-        for (provider, window), requests in CountedLedger.out.items():
-            assert requests <= budgets[provider, window.partition(":")[0]]  # type: ignore[index]
+        for (provider, window), used in CountedLedger.out.items():
+            assert used <= budgets[provider, window_kind(window)]
 
 
 def _input(claim: ChatClaim) -> dict[str, Any]:

@@ -53,15 +53,18 @@ def test_the_next_turn_sees_the_conversation(world: World) -> None:
     assert [said.text for said in world.models["copilot"].asked[1]] == ["first", "copilot: first", "second"]
 
 
-def test_the_conversation_shown_is_bounded_in_messages(world: World) -> None:
-    for number in range(12):
+def test_the_conversation_shown_grows_to_twice_its_size_and_steps_back(world: World) -> None:
+    for number in range(31):
+        world.clock.advance(60)
         world.say(f"question {number}")
         world.run_all()
 
-    said = [said.text for said in world.models["copilot"].asked[-1]]
+    shown = [[said.text for said in asked] for asked in world.models["copilot"].asked]
 
-    assert len(said) == 21
-    assert said[0] == "question 1"
+    assert [len(said) for said in shown] == [2 * n + 1 for n in range(20)] + [2 * n + 1 for n in range(10, 20)] + [21]
+    assert {said[0] for said in shown[:20]} == {"question 0"}
+    assert {said[0] for said in shown[20:30]} == {"question 10"}
+    assert shown[30][0] == "question 20"
 
 
 def test_what_is_older_than_the_history_days_is_not_shown(world: World) -> None:

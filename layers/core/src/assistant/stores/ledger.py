@@ -22,6 +22,7 @@ from assistant.turns.ledger import (
     is_window,
     limits,
     refusal,
+    room_for,
     window_kind,
     window_name,
 )
@@ -196,9 +197,10 @@ class _Taking:
             names[f"#window{number}"] = limit.window
             used |= {"zero": 0, f"amount{number}": amount}
             counts.append(f"#window{number} = if_not_exists(#window{number}, :zero) + :amount{number}")
-            if limit.most is not None:
-                used[f"room{number}"] = limit.most - amount
-                conditions.append(_has_room(limit, number, room=limit.most - amount))
+            room = room_for(self.provider, limit, amount)
+            if room is not None:
+                used[f"room{number}"] = room
+                conditions.append(_has_room(limit, number, room=room))
         if self.provider.concurrency:
             used |= {"now": int(self.now), "holder": self.holder}
             conditions.append(_SLOT)

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 MICRO = 1_000_000
 
+LEAST_INPUT_BYTES = 8192
+"""Of the system prompt and a short question: a budget that is too small for them is used up."""
+
 type Per = Literal["minute", "day", "month"]
 
 
@@ -92,12 +95,13 @@ class Provider:
 
     @property
     def least_micro_dollars(self) -> int:
-        """What has to be left for any request: its answer may be as long as it may."""
-        return math.ceil(self.price.output * self.max_tokens)
+        """What has to be left of a budget for any request: a short question, and the longest answer."""
+        return self.most_micro_dollars(LEAST_INPUT_BYTES)
 
     def most_micro_dollars(self, input_bytes: int) -> int:
         """What a request may cost at most: no token is shorter than a byte, and all may be written to a cache."""
-        return math.ceil(max(self.price.input, self.price.written) * input_bytes) + self.least_micro_dollars
+        price = self.price
+        return math.ceil(max(price.input, price.written) * input_bytes + price.output * self.max_tokens)
 
 
 @dataclass(frozen=True, slots=True)

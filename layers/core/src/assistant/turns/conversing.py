@@ -77,14 +77,14 @@ def conversation(
     whole = Conversation((), question, position, now)
     if step == 0:
         return whole
-    first = (position // step - 1) * step
+    first = max(0, (position // step - 1) * step)
     room = BYTES_PER_TOKEN * (provider.context_window - provider.max_tokens)
-    half = max(1, step // 2)
+    notch = max(1, step // 4)
     while first < position:
         shown = replace(whole, exchanges=tuple(exchange for exchange in history if exchange.position >= first))
         if shown.size(system) <= room:
             return shown
-        first = (first // half + 1) * half  # in steps, too: the next turns begin where this one does
+        first = (first // notch + 1) * notch  # in steps, too: the next turns begin where this one does
     return whole
 
 

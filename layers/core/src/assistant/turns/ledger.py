@@ -194,11 +194,17 @@ def _limit(provider: Provider, budget: Budget, now: float, day_limit: int | None
     return Limit(window, budget, most, ends)
 
 
-def _used_up(provider: Provider, limit: Limit, entry: Entry) -> bool:
+def room_for(provider: Provider, limit: Limit, micro_dollars: int = 0) -> int | None:
+    """How much of a window may be used already if another request is to fit; None if any."""
     if limit.most is None:
-        return False
-    least = 1 if limit.budget.unit == "requests" else provider.least_micro_dollars
-    return entry.windows.get(limit.window, 0) + least > limit.most
+        return None
+    needed = 1 if limit.budget.unit == "requests" else max(micro_dollars, provider.least_micro_dollars)
+    return limit.most - needed
+
+
+def _used_up(provider: Provider, limit: Limit, entry: Entry) -> bool:
+    room = room_for(provider, limit)
+    return room is not None and entry.windows.get(limit.window, 0) > room
 
 
 def available_at(provider: Provider, entry: Entry, now: float) -> int:
