@@ -5,7 +5,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ from assistant.errors import (
     TurnError,
 )
 from assistant.stores import schema
-from assistant.turns.accepting import Acceptance
 from tests.contract import data_model
 from tests.doubles import CHAT, World, a_world
 
@@ -182,7 +181,7 @@ def _refused(world: World) -> None:
     world.say("hello", "99")
     world.say(None)
     world.clock.advance(120)
-    twice_a_minute = Acceptance(world.access, world.inbox, world.waking, 2)
+    twice_a_minute = replace(world.accept, messages_per_minute=2)
     for text in ("one", "two", "too many", "again too many"):
         twice_a_minute(world.incoming(text))
     world.run_all()

@@ -104,6 +104,11 @@ def deployed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployed]:
             "MESSAGES_PER_MINUTE": "20",
             "HISTORY_MESSAGES": "20",
             "HISTORY_DAYS": "7",
+            "CLAUDE_DOLLARS_PER_MONTH": "5",
+            "CARRY_OVER": "off",
+            "STREAM_REPLIES": "on",
+            "NAME_OTHER_PROVIDERS": "on",
+            "TELL_OWNER_FUNCTION": "tell-owner",
             "TELEGRAM_API_URL": f"{url}/telegram",
         }.items():
             monkeypatch.setenv(name, value)

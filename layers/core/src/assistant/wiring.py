@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from assistant.turns.failing import FailureReport
     from assistant.turns.ports import Clock
     from assistant.turns.preparing import Preparation
+    from assistant.turns.reporting import Reporting
 
 _AWS = Config(connect_timeout=1, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 2})
 """Two tries fit into the shortest function timeout, 10 s; the state machine has its own."""
@@ -100,10 +101,20 @@ def acceptance() -> Acceptance:
     from assistant.turns.accepting import Acceptance
 
     needs = settings.from_environment(settings.WebhookSettings)
+    settings.from_environment(settings.ChainSettings)  # what a report needs is missed now, not when one is asked for
     conversations = _table(needs.conversations_table)
     waking = Waking(DynamoClaims(conversations, _clock), _executions(needs.state_machine_arn))
     access = DynamoAccess(_table(needs.runtime_table), _clock)
-    return Acceptance(access, DynamoInbox(conversations, _clock), waking, needs.messages_per_minute)
+    return Acceptance(access, DynamoInbox(conversations, _clock), waking, needs.messages_per_minute, reporting)
+
+
+def reporting() -> Reporting:
+    """What answers /usage and /providers."""
+    from assistant.stores.usage import DynamoUsage
+    from assistant.turns.reporting import Reporting
+
+    table = settings.from_environment(settings.WebhookSettings).runtime_table
+    return Reporting(_chain(), _ledger(table), DynamoUsage(_table(table), _clock), _clock)
 
 
 def webhook_secret() -> Callable[[], str]:

@@ -10,7 +10,10 @@ from assistant.turns import texts
 from assistant.turns.model import InboxMessage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from assistant.turns.ports import Access, Inbox
+    from assistant.turns.reporting import Reporting
     from assistant.turns.waking import Waking
 
 
@@ -72,12 +75,18 @@ type Response = Say | Typing | Silence
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """Accepts messages. `messages_per_minute` is the limit of one chat."""
+    """Accepts messages.
+
+    Attributes:
+        messages_per_minute: the limit of one chat.
+        reporting: puts together what reports; only for the commands that ask for a report, since others wait for it.
+    """
 
     access: Access
     inbox: Inbox
     waking: Waking
     messages_per_minute: int
+    reporting: Callable[[], Reporting]
 
     def __call__(self, incoming: Incoming) -> Response:
         """Store or carry out a message; when it returns, the message is safe or refused for good.
@@ -119,8 +128,14 @@ class Acceptance:
                 return Typing()
 
     def _answer_at_once(self, incoming: Incoming) -> Response:
+        match incoming.command:
+            case "usage" | "providers" as report:
+                # Before the update is marked: should the reading fail, Telegram's repeat is answered.
+                text = self.reporting()(report)
+            case command:
+                text = texts.at_once(command, incoming.kind)
         if incoming.command == "new":
             first = self.inbox.forget_history(incoming.chat_id, incoming.update_id)
         else:
             first = self.inbox.mark(incoming.chat_id, incoming.update_id)
-        return Say(texts.at_once(incoming.command, incoming.kind)) if first else Silence()
+        return Say(text) if first else Silence()
