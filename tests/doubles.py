@@ -26,7 +26,6 @@ from assistant.turns.failing import FailureReport
 from assistant.turns.model import Answer, ChatClaim, Notice, Preview, Said, Show, Turn, TurnClaim, Usage
 from assistant.turns.preparing import Preparation, Route
 from assistant.turns.reporting import Reporting
-from assistant.turns.reporting import Reporting
 from assistant.turns.waking import Recovery, Waking
 
 if TYPE_CHECKING:
@@ -218,7 +217,6 @@ class World:
         self.turns = DynamoTurns(self.conversations, self.clock, self.history_days)
         self.ledger = DynamoLedger(self.runtime, self.clock)
         self.usage = DynamoUsage(self.runtime, self.clock)
-        self.reporting = Reporting(self.chain, self.ledger, self.usage, self.clock)
         self.reporting = Reporting(self.chain, self.ledger, self.usage, self.clock)
         self.access = DynamoAccess(self.runtime, self.clock)
         self.waking = Waking(self.claims, self.executions)
