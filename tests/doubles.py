@@ -81,6 +81,7 @@ class RecordedMessenger:
         self.taken_back = 0
         self.revised: list[tuple[str, int, str]] = []
         self.gone: set[int] = set()
+        self.withdrawn: list[tuple[str, int]] = []
 
     def parts(self, text: str) -> list[str]:
         return parts.split(text, self.limit)
@@ -100,6 +101,12 @@ class RecordedMessenger:
             return False
         self.revised.append((chat_id, message_id, text))
         return True
+
+    def withdraw(self, chat_id: str, message_id: int) -> None:
+        trouble = self.trouble.pop(0) if self.trouble else None
+        if trouble is not None:
+            raise trouble
+        self.withdrawn.append((chat_id, message_id))
 
     @contextlib.contextmanager
     def composing(self, chat_id: str, thread_id: int | None, preview: Preview | None) -> Iterator[Show]:

@@ -152,6 +152,7 @@ class DynamoTurns:
             "sent": finished.sent,
             "sending": None,
             "ambiguous": finished.ambiguous,
+            "preview_id": finished.preview_id,
             "ttl": None if parked else int(self.clock.now()) + KEPT_SECONDS,
         }
         if parked:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -18,20 +16,20 @@ from assistant.errors import (
     DeliveryUncertain,
 )
 from assistant.telegram import parts
+from assistant.telegram.preview import Composing, MonotonicTimer, Pace, Timer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
+
+    from assistant.turns.model import Preview, Show
 
 TIMEOUT = httpx.Timeout(10, connect=4)
 LEAST_DELAY_SECONDS = 1
 """Of a 429 that names no time to wait."""
 
-FIRST_TYPING_SECONDS = 3.5
-TYPING_SECONDS = 4
-"""An action is shown for 5 seconds (Bot API, "sendChatAction"); the webhook's response has just shown one."""
-
-LAST_TYPING_SECONDS = 1
-
+PREVIEW_TIMEOUT = httpx.Timeout(2, connect=1)
+"""Nobody waits long for what only shows that something is going on."""
 
 _REFUSALS = (
     "bot was blocked by the user",
@@ -57,6 +55,7 @@ class _Parameters(msgspec.Struct):
 
 class _Result(msgspec.Struct):
     ok: bool = False
+    result: Any = None
     description: str = ""
     parameters: _Parameters = msgspec.field(default_factory=_Parameters)
 
@@ -65,24 +64,82 @@ _RESULT = msgspec.json.Decoder(_Result)
 
 
 @dataclass(frozen=True, slots=True)
-class TelegramMessenger:
-    """Sends messages as the bot.
+class BotApi:
+    """Makes the calls.
 
     Attributes:
         http: the client to use.
         url: of the Bot API server, without the token.
         token: gives the bot's token when it is needed; it is part of every address, so addresses are never logged.
-        first_typing: seconds until "typing" is shown.
-        typing_every: seconds after which it is shown again.
-        last_typing: seconds that an answer waits for a "typing" under way: shown after it, it would look like more.
+        timeout: of each call.
     """
 
     http: httpx.Client
     url: str
     token: Callable[[], str]
-    first_typing: float = FIRST_TYPING_SECONDS
-    typing_every: float = TYPING_SECONDS
-    last_typing: float = LAST_TYPING_SECONDS
+    timeout: httpx.Timeout
+
+    def call(self, method: str, parameters: Mapping[str, Any]) -> int | None:
+        """Call a method; gives the id of the message it made, if any.
+
+        Raises:
+            DeliveryDelayed: 429.
+            DeliveryFailed: it certainly was not done; it may be tried again.
+            DeliveryUncertain: it may have been done.
+            DeliveryRefused: it can't be done in this chat.
+        """
+        match _check(self._post(method, parameters)).result:
+            case {"message_id": int(message_id)}:
+                return message_id
+        return None
+
+    def edit(self, chat_id: int, message_id: int, text: str) -> bool:
+        """Make a message read so, if it does not; False if it can't be changed any more. Errors: as `call`."""
+        response = self._post("editMessageText", {"chat_id": chat_id, "message_id": message_id, "text": text})
+        if response.status_code == httpx.codes.BAD_REQUEST:
+            return "message is not modified" in _result(response).description.lower()
+        _check(response)
+        return True
+
+    def delete(self, chat_id: int, message_id: int) -> None:
+        """Delete a message; one that is gone, or can't be deleted any more, is left. Errors: as `call`."""
+        response = self._post("deleteMessage", {"chat_id": chat_id, "message_id": message_id})
+        if response.status_code != httpx.codes.BAD_REQUEST:
+            _check(response)
+
+    def _post(self, method: str, parameters: Mapping[str, Any]) -> httpx.Response:
+        address = f"{self.url}/bot{self.token().strip()}/{method}"
+        try:
+            return self.http.post(address, json=parameters, timeout=self.timeout)
+        except (
+            httpx.ConnectError,
+            httpx.ConnectTimeout,
+            httpx.InvalidURL,
+            httpx.PoolTimeout,
+            httpx.UnsupportedProtocol,
+        ):
+            raise DeliveryFailed("Telegram could not be reached") from None
+        except httpx.HTTPError:
+            raise DeliveryUncertain("Telegram did not answer") from None
+
+
+@dataclass(frozen=True, slots=True)
+class TelegramMessenger:
+    """Sends messages as the bot.
+
+    Attributes:
+        http: the client to use; several threads may.
+        url: of the Bot API server, without the token.
+        token: gives the bot's token when it is needed.
+        pace: how often what is shown while an answer is written.
+        timer: measures that.
+    """
+
+    http: httpx.Client
+    url: str
+    token: Callable[[], str]
+    pace: Pace = field(default_factory=Pace)
+    timer: Timer = field(default_factory=MonotonicTimer)
 
     def parts(self, text: str) -> list[str]:
         """Cut a text into messages of at most 4096 UTF-16 units."""
@@ -97,62 +154,59 @@ class TelegramMessenger:
             DeliveryUncertain: it may have been sent.
             DeliveryRefused: it can't be sent to this chat.
         """
-        call: dict[str, Any] = {"chat_id": int(chat_id), "text": text}
-        if thread_id is not None:
-            call["message_thread_id"] = thread_id
+        message: dict[str, Any] = {**_address(chat_id, thread_id), "text": text}
         if reply_to is not None:
-            call["reply_parameters"] = {"message_id": reply_to, "allow_sending_without_reply": True}
-        self._call("sendMessage", call)
+            message["reply_parameters"] = {"message_id": reply_to, "allow_sending_without_reply": True}
+        self._api(TIMEOUT).call("sendMessage", message)
 
-    @contextlib.contextmanager
-    def typing(self, chat_id: str, thread_id: int | None) -> Iterator[None]:
-        """Show "typing" until the block ends. Failing to show it is no failure."""
-        over = threading.Event()
-        call: dict[str, Any] = {"chat_id": int(chat_id), "action": "typing"}
-        if thread_id is not None:
-            call["message_thread_id"] = thread_id
+    def revise(self, chat_id: str, message_id: int, text: str) -> bool:
+        """Make a message of ours read so; False if it can't be changed any more.
 
-        def refresh() -> None:
-            pause = self.first_typing
-            while not over.wait(pause):
-                # Nobody could do anything about it, whatever it is: the secret store's errors are among them.
-                with contextlib.suppress(Exception):
-                    self._call("sendChatAction", call)
-                pause = self.typing_every
-
-        thread = threading.Thread(target=refresh, name="typing", daemon=True)
-        thread.start()
+        Raises:
+            DeliveryDelayed: 429.
+            DeliveryFailed: nobody knows whether it was done; it may be tried again, because twice is once.
+            DeliveryRefused: it can't be done in this chat.
+        """
         try:
-            yield
-        finally:
-            over.set()
-            thread.join(timeout=self.last_typing)
+            return self._api(TIMEOUT).edit(int(chat_id), message_id, text)
+        except DeliveryUncertain as error:
+            raise DeliveryFailed(str(error)) from None
 
-    def _call(self, method: str, call: dict[str, Any]) -> None:
+    def withdraw(self, chat_id: str, message_id: int) -> None:
+        """Take a message of ours away, if it is still there. Errors: as `revise`."""
         try:
-            response = self.http.post(f"{self.url}/bot{self.token().strip()}/{method}", json=call, timeout=TIMEOUT)
-        except (
-            httpx.ConnectError,
-            httpx.ConnectTimeout,
-            httpx.InvalidURL,
-            httpx.PoolTimeout,
-            httpx.UnsupportedProtocol,
-        ):
-            raise DeliveryFailed("Telegram could not be reached") from None
-        except httpx.HTTPError:
-            raise DeliveryUncertain("Telegram did not answer") from None
-        _check(response)
+            self._api(TIMEOUT).delete(int(chat_id), message_id)
+        except DeliveryUncertain as error:
+            raise DeliveryFailed(str(error)) from None
+
+    def composing(self, chat_id: str, thread_id: int | None, preview: Preview | None) -> AbstractContextManager[Show]:
+        """Show "typing", and the answer so far where there is a `preview`. Failing to do so is no failure."""
+        return Composing(self._api(PREVIEW_TIMEOUT), _address(chat_id, thread_id), preview, self.pace, self.timer)
+
+    def _api(self, timeout: httpx.Timeout) -> BotApi:
+        return BotApi(self.http, self.url, self.token, timeout)
 
 
-def _check(response: httpx.Response) -> None:
-    """Translate an answer that is not a success."""
+def _address(chat_id: str, thread_id: int | None) -> dict[str, Any]:
+    address: dict[str, Any] = {"chat_id": int(chat_id)}
+    if thread_id is not None:
+        address["message_thread_id"] = thread_id
+    return address
+
+
+def _result(response: httpx.Response) -> _Result:
     try:
-        result = _RESULT.decode(response.content)
+        return _RESULT.decode(response.content)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
-        result = _Result()
+        return _Result()
+
+
+def _check(response: httpx.Response) -> _Result:
+    """Translate an answer that is not a success."""
+    result = _result(response)
     status = response.status_code
     if status == httpx.codes.OK and result.ok:
-        return
+        return result
     if status == httpx.codes.TOO_MANY_REQUESTS:
         raise DeliveryDelayed(max(result.parameters.retry_after or 0, LEAST_DELAY_SECONDS))
     if status in (httpx.codes.UNAUTHORIZED, httpx.codes.NOT_FOUND):

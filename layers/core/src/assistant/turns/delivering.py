@@ -1,7 +1,8 @@
 """DeliverReply: the reply reaches the chat, each part at most once, and the chat is released.
 
 sendMessage has no idempotency key: a part whose sending a crash or a silent network left in doubt is never sent
-again. The user is told, and /again sends the whole reply once more.
+again. The user is told, and /again sends the whole reply once more. Where a group has seen the answer grow in a
+message, that message becomes the first part; to change it twice is to change it once, so nothing of it is in doubt.
 """
 
 from __future__ import annotations
@@ -67,6 +68,9 @@ class Delivery:
             raise StoreContended("the turn has nothing to deliver yet")
         if turn.reply is not None:
             turn = self._send(claim, turn, self.messenger.parts(turn.reply + self._signature(turn)))
+            turn = replace(turn, preview_id=None)  # what is said later is said in a message of its own
+        elif turn.preview_id is not None:
+            turn = self._withdraw(claim, turn, turn.preview_id)
         return self._finish(claim, turn)
 
     def _signature(self, turn: Turn) -> str:
@@ -78,7 +82,7 @@ class Delivery:
 
     def _send(self, claim: TurnClaim, turn: Turn, parts: list[str]) -> Turn:
         before = turn.sending  # left over by a crash in the middle of sending
-        uncertain = before is not None
+        uncertain = before is not None and self._in_doubt(claim, turn, parts)
         ambiguous = bool(turn.ambiguous) or uncertain
         for part in range(turn.sent if before is None else before + 1, len(parts)):
             if not self.turns.mark_sending(claim, part=part, after=before, uncertain=uncertain):
@@ -94,10 +98,25 @@ class Delivery:
             self._notice(claim, turn)
         return replace(turn, sent=len(parts), ambiguous=ambiguous or None)
 
+    def _in_doubt(self, claim: TurnClaim, turn: Turn, parts: list[str]) -> bool:
+        """Whether nobody knows if the part that a delivery died over has arrived."""
+        if turn.sending != 0 or turn.preview_id is None:
+            return True
+        try:
+            # Unless the message is gone: then the first part was perhaps sent in its stead.
+            return not self.messenger.revise(claim.chat.chat_id, turn.preview_id, parts[0])
+        except DeliveryRefused:
+            return True
+        except DeliveryDelayed as error:
+            # The mark stays: without it, a part that was perhaps sent would be sent again.
+            raise DeliveryFailed(str(error)) from error
+
     def _send_part(self, claim: TurnClaim, turn: Turn, text: str, part: int) -> None:
+        chat_id, preview_id = claim.chat.chat_id, turn.preview_id if part == 0 else None
         reply_to = turn.message_id if part == 0 and turn.group else None
         try:
-            self.messenger.send(claim.chat.chat_id, text, thread_id=turn.thread_id, reply_to=reply_to)
+            if preview_id is None or not self.messenger.revise(chat_id, preview_id, text):
+                self.messenger.send(chat_id, text, thread_id=turn.thread_id, reply_to=reply_to)
         except DeliveryDelayed as error:
             wait = min(error.seconds, LONGEST_WAIT_SECONDS)
             self.turns.unmark_sending(claim, part=part, deliver_after=int(self.clock.now() + wait) + 1)
@@ -105,6 +124,14 @@ class Delivery:
         except DeliveryFailed:
             self.turns.unmark_sending(claim, part=part, deliver_after=None)
             raise
+
+    def _withdraw(self, claim: TurnClaim, turn: Turn, preview_id: int) -> Turn:
+        """Take away what was shown of an answer that did not come; if that fails, the next try goes on there."""
+        try:
+            self.messenger.withdraw(claim.chat.chat_id, preview_id)
+        except (DeliveryDelayed, DeliveryFailed, DeliveryRefused):
+            return turn
+        return replace(turn, preview_id=None)
 
     def _notice(self, claim: TurnClaim, turn: Turn) -> None:
         """Tell the user that a part may be missing: once, and not worth failing over."""

@@ -285,6 +285,10 @@ class Messenger(Protocol):
         """Make a message of ours read so; False if it can't be changed any more. Errors as `send`'s, and repeatable."""
         ...
 
+    def withdraw(self, chat_id: str, message_id: int) -> None:
+        """Take a message of ours away, if it is still there. Errors as `revise`'s."""
+        ...
+
     def composing(self, chat_id: str, thread_id: int | None, preview: Preview | None) -> AbstractContextManager[Show]:
         """Show that an answer is being written, for as long as the block lasts.
 
