@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import sys
@@ -29,7 +30,9 @@ from tests.failure_fixtures import LEAST, Fixture, Wire, load, response, summary
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from assistant.providers.failures import Rule
     from assistant.providers.protocol import WireProtocol
+    from assistant.providers.refusals import Failure
 
 KEY = "sk-very-secret-key"
 QUESTION = "where did I bury the treasure"
@@ -39,12 +42,16 @@ FIXTURES = load()
 READ_AHEAD_BYTES = 64 * 1024
 
 
-def ask(provider_id: str, handler: Callable[[httpx.Request], httpx.Response]) -> Answer:
+def ask(
+    provider_id: str,
+    handler: Callable[[httpx.Request], httpx.Response],
+    protocols: Mapping[str, WireProtocol] = PROTOCOLS,
+) -> Answer:
     provider = CHAIN.provider(provider_id)
     with httpx.Client(transport=httpx.MockTransport(handler)) as http:
         client = ProviderClient(
             provider,
-            PROTOCOLS[provider.protocol],
+            protocols[provider.protocol],
             PlainVendor("http://provider.test", {}),
             http,
             Timeouts(5, 5, 5),
@@ -53,10 +60,10 @@ def ask(provider_id: str, handler: Callable[[httpx.Request], httpx.Response]) ->
         return client.ask("be brief", [Said("user", QUESTION)], key=KEY, seconds=60, on_text=lambda _: None)
 
 
-def failed(fixture: Fixture) -> tuple[ProviderError, Wire]:
+def failed(fixture: Fixture, protocols: Mapping[str, WireProtocol] = PROTOCOLS) -> tuple[ProviderError, Wire]:
     wire = Wire(fixture.happens)
     with pytest.raises(ProviderError) as raised:
-        ask(fixture.provider, lambda _: response(wire))
+        ask(fixture.provider, lambda _: response(wire), protocols)
     return raised.value, wire
 
 
@@ -99,11 +106,25 @@ def test_fixtures_have_names_of_their_own_and_sources() -> None:
         assert fixture.invented or re.search(r"\S+/\S+#\d+|docs[,)]", fixture.source), fixture.name
 
 
-def test_every_rule_has_a_fixture() -> None:
-    rules = {(rule.reason, rule.error) for rule in (*OPENAI_CHAT, *ANTHROPIC_MESSAGES)}
-    met = {fixture.means.reason for fixture in FIXTURES}
+def test_every_rule_decides_a_fixture() -> None:
+    met: list[Rule] = []
 
-    assert {reason for reason, _ in rules} <= met
+    def noting(rule: Rule) -> Rule:
+        def when(failure: Failure) -> bool:
+            applies = rule.when(failure)
+            if applies:
+                met.append(rule)
+            return applies
+
+        return dataclasses.replace(rule, when=when)
+
+    noted: dict[str, WireProtocol] = {"openai-chat": OpenAIChat(), "anthropic-messages": AnthropicMessages()}
+    for protocol in noted.values():
+        protocol.failures = tuple(noting(rule) for rule in protocol.failures)
+    for fixture in FIXTURES:
+        failed(fixture, noted)
+
+    assert [rule.reason for rule in (*OPENAI_CHAT, *ANTHROPIC_MESSAGES) if rule not in met] == []
 
 
 def test_there_are_enough_fixtures_and_the_invented_are_counted(capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,8 +25,9 @@ _BAD_GATEWAY = 502
 _CACHED_FOR_FIVE_MINUTES = {"type": "ephemeral"}
 
 _BYTES_PER_TOKEN = 4
-"""Of UTF-8, at most: English prose has about 4, other languages and code fewer. So an estimate is rather too low, and
-a prefix that is marked is long enough; one that is not marked although it would have been is barely worth caching."""
+"""Of UTF-8: English prose, which the system prompt is, has about 4, code fewer, Cyrillic rather more. A wrong guess
+costs little: a mark after a prefix that is too short is ignored, and one that is missing is of a prefix hardly worth
+caching. Counting exactly would take a request."""
 
 
 class _Usage(msgspec.Struct):
