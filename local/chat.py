@@ -17,7 +17,7 @@ from local.stage import BUILD_DIR, Stage, set_up
 
 PROMPT = "you> "
 HELP = f"""\
-Write to the assistant, or one of:
+Write to the assistant (/help tells its commands, /usage and /providers among them), or one of:
   :clock            tell the virtual time
   :clock +2h30m     move it on (d, h, m, s)
   :fault copilot 500   let a provider go wrong until :fault off

@@ -7,15 +7,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 _WINDOWS = {"minute": "%Y-%m-%dT%H:%M", "day": "%Y-%m-%d", "month": "%Y-%m"}
+_MICRO = 1_000_000
 _SPOKEN = {"minute": "this minute", "day": "today", "month": "this month"}
 
 
 @dataclass(frozen=True)
 class Budget:
-    """At most `requests` in a calendar period (UTC): `minute`, `day` or `month`."""
+    """At most `requests`, or `dollars`, in a calendar period (UTC): `minute`, `day` or `month`."""
 
-    requests: int
     per: str
+    requests: int | None = None
+    dollars: float | None = None
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,19 @@ class ChainEntry:
 
 @dataclass(frozen=True)
 class LedgerEntry:
-    """A provider's item in the ledger: requests by window, and the block that is on it."""
+    """A provider's item in the ledger.
+
+    Attributes:
+        windows: Requests, or millionths of a dollar, by window.
+        blocked_until: End of the block that is on it, epoch seconds.
+        cause: Why it is blocked.
+        day_limit: Requests a day that the provider says the account has.
+    """
 
     windows: Mapping[str, int]
     blocked_until: float = 0.0
     cause: str = ""
+    day_limit: int | None = None
 
 
 def read_chain(path: Path) -> list[ChainEntry]:
@@ -44,7 +54,7 @@ def read_chain(path: Path) -> list[ChainEntry]:
 
 
 def describe(chain: Sequence[ChainEntry], ledger: Mapping[str, LedgerEntry], now: float) -> list[str]:
-    """One line per provider: `copilot 65 of 66 today, 1999 of 2000 this month`.
+    """What is left, a line per provider: `copilot 65 of 66 today, 1999 of 2000 this month`.
 
     Args:
         chain: The providers.
@@ -64,5 +74,9 @@ def _state(entry: ChainEntry, item: LedgerEntry, now: float) -> str:
 
 
 def _left(budget: Budget, item: LedgerEntry, now: float) -> str:
-    window = f"{budget.per}:{datetime.fromtimestamp(now, UTC):{_WINDOWS[budget.per]}}"
-    return f"{max(0, budget.requests - item.windows.get(window, 0))} of {budget.requests} {_SPOKEN[budget.per]}"
+    moment = f"{datetime.fromtimestamp(now, UTC):{_WINDOWS[budget.per]}}"
+    if budget.dollars is not None:
+        left = budget.dollars - item.windows.get(f"{budget.per}_micro_dollars:{moment}", 0) / _MICRO
+        return f"${max(0.0, left):.2f} of ${budget.dollars:.2f} {_SPOKEN[budget.per]}"
+    most = (item.day_limit if budget.per == "day" else None) or budget.requests or 0
+    return f"{max(0, most - item.windows.get(f'{budget.per}:{moment}', 0))} of {most} {_SPOKEN[budget.per]}"

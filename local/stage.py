@@ -184,4 +184,5 @@ def introduce(console: Console, outside: Outside) -> None:
 def _ledger_entry(item: Mapping[str, Any]) -> LedgerEntry:
     windows = {name: int(value["N"]) for name, value in item.items() if ":" in name}
     blocked_until = float(item.get("blocked_until", {}).get("N", 0))
-    return LedgerEntry(windows, blocked_until, item.get("block_cause", {}).get("S", ""))
+    day_limit = int(item["day_limit"]["N"]) if "day_limit" in item else None
+    return LedgerEntry(windows, blocked_until, item.get("block_cause", {}).get("S", ""), day_limit)

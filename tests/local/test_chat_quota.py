@@ -7,9 +7,10 @@ from local.quota import Budget, ChainEntry, LedgerEntry, describe, read_chain
 
 NOW = datetime(2026, 11, 22, 10, 5, 30, tzinfo=UTC).timestamp()
 CHAIN = [
-    ChainEntry("copilot", (Budget(66, "day"), Budget(2000, "month"))),
-    ChainEntry("openrouter", (Budget(50, "day"), Budget(20, "minute"))),
+    ChainEntry("copilot", (Budget("day", 66), Budget("month", 2000))),
+    ChainEntry("openrouter", (Budget("day", 50), Budget("minute", 20))),
     ChainEntry("ollama-cloud", ()),
+    ChainEntry("anthropic", (Budget("month", dollars=5.0),)),
 ]
 
 
@@ -19,6 +20,10 @@ def test_the_products_own_chain_can_be_read() -> None:
     chain = read_chain(project / "layers/core/src/assistant/chain.toml")
 
     assert [entry.provider_id for entry in chain] == ["copilot", "openrouter", "ollama-cloud", "anthropic"]
+    assert [line.partition(" ")[2] for line in describe(chain, {}, NOW)][2:] == [
+        "no limit of its own",
+        "$5.00 of $5.00 this month",
+    ]
 
 
 def test_untouched_quotas_are_whole() -> None:
@@ -26,6 +31,7 @@ def test_untouched_quotas_are_whole() -> None:
         "copilot 66 of 66 today, 2000 of 2000 this month",
         "openrouter 50 of 50 today, 20 of 20 this minute",
         "ollama-cloud no limit of its own",
+        "anthropic $5.00 of $5.00 this month",
     ]
 
 
@@ -39,6 +45,18 @@ def test_only_the_present_windows_count() -> None:
 
     assert described[0] == "copilot 60 of 66 today, 1934 of 2000 this month"
     assert described[1] == "openrouter 0 of 50 today, 20 of 20 this minute"
+
+
+def test_money_is_told_in_dollars() -> None:
+    spent = LedgerEntry({"month_micro_dollars:2026-11": 412_300, "month_micro_dollars:2026-10": 5_000_000})
+
+    assert describe(CHAIN, {"anthropic": spent}, NOW)[3] == "anthropic $4.59 of $5.00 this month"
+
+
+def test_what_the_account_has_counts_instead_of_the_chains_limit() -> None:
+    ledger = {"openrouter": LedgerEntry({"day:2026-11-22": 60}, day_limit=1000)}
+
+    assert describe(CHAIN, ledger, NOW)[1].startswith("openrouter 940 of 1000 today, ")
 
 
 def test_a_block_is_told_while_it_lasts() -> None:
