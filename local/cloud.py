@@ -43,8 +43,9 @@ PROVIDER_PATHS = {
     "AskOpenRouter": ("openrouter", "/openrouter/api/v1"),
     "AskOllamaCloud": ("ollama-cloud", "/ollama/v1"),
     "AskClaude": ("anthropic", "/anthropic"),
+    "CorrectLedger": ("openrouter", "/openrouter/api/v1"),
 }
-"""Each Ask function's provider, and its simulator's path."""
+"""Each function's provider, and its simulator's path."""
 
 _ADMIN_KEY = "AKIALOCALADMINISTRAT"
 _STORES = ("dynamodb", "events", "iam", "s3", "sns", "sqs", "ssm", "stepfunctions", "sts")

@@ -3,7 +3,7 @@
 import copy
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -112,13 +112,17 @@ def _resolved(value: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """One statement of a role, with its resources as text and the keys that a LeadingKeys condition leaves."""
+    """One statement of a role, with its resources as text and the keys that a LeadingKeys condition leaves.
+
+    `condition`: the template's condition that it depends on, if any.
+    """
 
     role: str
     effect: str
     actions: frozenset[str]
     resources: tuple[str, ...]
     leading_keys: tuple[str, ...] | None
+    condition: str | None = None
 
 
 @cache
@@ -133,6 +137,10 @@ def grants() -> tuple[Grant, ...]:
 
 
 def _grant(role: str, statement: Json) -> Grant:
+    if "Fn::If" in statement:
+        condition, then, otherwise = statement["Fn::If"]
+        assert otherwise == {"Ref": "AWS::NoValue"}, "a statement either is there or is not"
+        return replace(_grant(role, then), condition=condition)
     keys: Any = None
     for operator, test in statement.get("Condition", {}).items():
         if operator in ("ForAllValues:StringLike", "ForAllValues:StringEquals"):

@@ -8,6 +8,15 @@ from assistant.stores import schema
 from assistant.turns.chain import load_chain
 from tests.contract import template
 
+XRAY = frozenset(
+    {
+        # Step Functions developer guide, "IAM policies for AWS X-Ray": these take no resource.
+        "xray:PutTraceSegments",
+        "xray:PutTelemetryRecords",
+        "xray:GetSamplingRules",
+        "xray:GetSamplingTargets",
+    }
+)
 LOG_DELIVERY = frozenset(
     {
         # Step Functions developer guide, "Logging", IAM policies for CloudWatch Logs: these take no resource.
@@ -27,9 +36,11 @@ BASIC_EXECUTION = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionR
 SECRETS_READ_BY: dict[str, set[str]] = {
     "Webhook": {"telegram-webhook-secret"},
     "DeliverReply": {"telegram-bot-token"},
+    "TellOwner": {"telegram-bot-token"},
+    "CorrectLedger": {"openrouter-api-key"},
     **{provider.state: {provider.secret, "telegram-bot-token"} for provider in load_chain().providers},
 }
-RUNTIME_PARTITIONS = {schema.LEDGER, schema.ALLOWED, f"{schema.STRANGER}*"}
+RUNTIME_PARTITIONS = {schema.LEDGER, schema.USAGE, schema.SETTINGS, schema.ALLOWED, f"{schema.STRANGER}*"}
 EXECUTIONS_STARTED_BY = {"Webhook", "DeliverReply", "TurnStopped", "Sweep"}
 GRANTS = template.grants()
 FUNCTIONS = list(template.functions())
@@ -60,10 +71,26 @@ def test_every_statement_allows_named_actions() -> None:
     assert [(grant.role, action) for grant in GRANTS for action in grant.actions if "*" in action] == []
 
 
-def test_every_statement_names_its_resources_but_for_log_deliveries() -> None:
-    unnamed = [grant for grant in GRANTS if "*" in grant.resources]
+def test_every_statement_names_its_resources_but_for_log_deliveries_and_traces() -> None:
+    unnamed = [(grant.role, grant.actions) for grant in GRANTS if "*" in grant.resources]
 
-    assert [(grant.role, sorted(grant.actions - LOG_DELIVERY)) for grant in unnamed] == [("TurnStateMachineRole", [])]
+    assert unnamed == [("TurnStateMachineRole", LOG_DELIVERY), ("TurnStateMachineRole", XRAY)]
+
+
+def test_nobody_may_write_traces_unless_they_are_wanted() -> None:
+    (machine,) = template.resources("AWS::IAM::Role", of=template.expanded()).keys() & {"TurnStateMachineRole"}
+    statements = template.resources("AWS::IAM::Role")[machine]["Policies"][0]["PolicyDocument"]["Statement"]
+
+    assert {"Fn::If"} in [statement.keys() for statement in statements]
+    assert {grant.role for grant in GRANTS if grant.actions & XRAY and grant.condition != "Traced"} == set()
+    assert template.written()["Conditions"]["Traced"] == {"Fn::Equals": [{"Ref": "Tracing"}, "Active"]}
+    assert template.written()["Parameters"]["Tracing"]["Default"] == "Disabled"
+
+
+def test_the_owner_is_told_by_the_asks_alone() -> None:
+    tellers = {grant.role for grant in GRANTS if "TellOwner.Arn" in grant.resources}
+
+    assert tellers == {f"{provider.state}Role" for provider in load_chain().providers}
 
 
 def test_a_wildcard_in_a_resource_stands_only_for_the_executions_of_the_state_machine() -> None:

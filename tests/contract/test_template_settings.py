@@ -15,17 +15,20 @@ from assistant import settings, wiring
 from assistant.errors import SettingMissing
 from tests.contract import template
 
-SETTINGS_OF: dict[str, type] = {
-    "Webhook": settings.WebhookSettings,
-    "PrepareTurn": settings.PreparationSettings,
-    "AskCopilot": settings.AskSettings,
-    "AskOpenRouter": settings.AskSettings,
-    "AskOllamaCloud": settings.AskSettings,
-    "AskClaude": settings.AskSettings,
-    "DeliverReply": settings.DeliverySettings,
-    "ReportFailure": settings.PreparationSettings,
-    "TurnStopped": settings.RecoverySettings,
-    "Sweep": settings.RecoverySettings,
+ASKS = (settings.AskSettings, settings.ChainSettings)
+SETTINGS_OF: dict[str, tuple[type, ...]] = {
+    "Webhook": (settings.WebhookSettings, settings.ChainSettings),
+    "PrepareTurn": (settings.PreparationSettings, settings.ChainSettings),
+    "AskCopilot": ASKS,
+    "AskOpenRouter": ASKS,
+    "AskOllamaCloud": ASKS,
+    "AskClaude": ASKS,
+    "DeliverReply": (settings.DeliverySettings,),
+    "ReportFailure": (settings.PreparationSettings, settings.ChainSettings),
+    "TurnStopped": (settings.RecoverySettings,),
+    "Sweep": (settings.RecoverySettings,),
+    "CorrectLedger": (settings.CorrectionSettings, settings.ChainSettings),
+    "TellOwner": (settings.NotificationSettings,),
 }
 """What the builders of `wiring` read for each function."""
 
@@ -34,13 +37,13 @@ PARAMETERS: template.Json = template.written()["Parameters"]
 POWERTOOLS = "POWERTOOLS_"
 
 
-def _variables(kind: type, *, required: bool) -> set[str]:
-    return {field.name.upper() for field in fields(kind) if not required or field.default is MISSING}
+def _variables(kinds: tuple[type, ...], *, required: bool) -> set[str]:
+    return {field.name.upper() for kind in kinds for field in fields(kind) if not required or field.default is MISSING}
 
 
 def test_every_function_has_its_settings_and_every_settings_class_a_function() -> None:
     assert SETTINGS_OF.keys() == template.functions().keys()
-    assert set(SETTINGS_OF.values()) == set(settings.SETTINGS)
+    assert {kind for kinds in SETTINGS_OF.values() for kind in kinds} == set(settings.SETTINGS)
 
 
 @pytest.mark.parametrize("name", SETTINGS_OF)
@@ -57,10 +60,11 @@ def test_a_functions_environment_holds_nothing_that_its_settings_do_not_read(nam
 
 @pytest.mark.parametrize("name", SETTINGS_OF)
 def test_a_missing_variable_is_an_error_that_names_it(name: str) -> None:
-    for variable in _variables(SETTINGS_OF[name], required=True):
-        rest = {other: value for other, value in template.environment(name).items() if other != variable}
-        with pytest.raises(SettingMissing, match=rf"\b{variable}\b"):
-            settings.from_environment(SETTINGS_OF[name], rest)
+    for kind in SETTINGS_OF[name]:
+        for variable in _variables((kind,), required=True):
+            rest = {other: value for other, value in template.environment(name).items() if other != variable}
+            with pytest.raises(SettingMissing, match=rf"\b{variable}\b"):
+                settings.from_environment(kind, rest)
 
 
 @pytest.fixture
@@ -88,7 +92,7 @@ def test_a_handler_comes_up_with_the_templates_environment(name: str, monkeypatc
     handler = _module(name).handler
 
     assert callable(handler)
-    assert read == {SETTINGS_OF[name]}
+    assert read == set(SETTINGS_OF[name])
 
 
 def _recording(read: Callable[[type], Any], kinds: set[type]) -> Callable[[type], Any]:

@@ -7,13 +7,14 @@ import inspect
 import pytest
 
 from assistant.observability import LogJournal
+from assistant.providers.accounts import OpenRouterAccount
 from assistant.providers.client import ProviderClient
 from assistant.stores.access import DynamoAccess
 from assistant.stores.claims import DynamoClaims
 from assistant.stores.executions import StepFunctionsExecutions
 from assistant.stores.inbox import DynamoInbox
 from assistant.stores.ledger import DynamoLedger
-from assistant.stores.owner import LambdaOwner
+from assistant.stores.owner import DynamoOwnerSettings, LambdaOwner
 from assistant.stores.secrets import SsmSecrets
 from assistant.stores.turns import DynamoTurns
 from assistant.stores.usage import DynamoUsage
@@ -31,6 +32,8 @@ ADAPTERS = [
     (ports.Turns, DynamoTurns),
     (ports.Ledger, DynamoLedger),
     (ports.UsageBook, DynamoUsage),
+    (ports.Account, OpenRouterAccount),
+    (ports.OwnerSettings, DynamoOwnerSettings),
     (ports.Owner, LambdaOwner),
     (ports.Owner, doubles.ListedOwner),
     (ports.Executions, StepFunctionsExecutions),

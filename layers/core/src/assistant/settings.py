@@ -83,7 +83,34 @@ class RecoverySettings:
     state_machine_arn: str
 
 
-SETTINGS = (ChainSettings, WebhookSettings, PreparationSettings, AskSettings, DeliverySettings, RecoverySettings)
+@dataclass(frozen=True, slots=True)
+class CorrectionSettings:
+    """For CorrectLedger. `provider_base_url`: asked instead of the chain's, if not empty."""
+
+    runtime_table: str
+    secrets_path: str
+    provider_base_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationSettings:
+    """For TellOwner."""
+
+    runtime_table: str
+    secrets_path: str
+    telegram_api_url: str = "https://api.telegram.org"
+
+
+SETTINGS = (
+    ChainSettings,
+    WebhookSettings,
+    PreparationSettings,
+    AskSettings,
+    DeliverySettings,
+    RecoverySettings,
+    CorrectionSettings,
+    NotificationSettings,
+)
 
 
 def from_environment[S](kind: type[S], environment: Mapping[str, str] | None = None) -> S:

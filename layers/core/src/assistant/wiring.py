@@ -37,8 +37,10 @@ if TYPE_CHECKING:
     from assistant.turns.accepting import Acceptance
     from assistant.turns.asking import Asking
     from assistant.turns.chain import Chain, Provider
+    from assistant.turns.correcting import Correction
     from assistant.turns.delivering import Delivery
     from assistant.turns.failing import FailureReport
+    from assistant.turns.notifying import Notification
     from assistant.turns.ports import Clock
     from assistant.turns.preparing import Preparation
     from assistant.turns.reporting import Reporting
@@ -200,6 +202,32 @@ def sweeping() -> Sweeping:
     """What Sweep does."""
     needs = settings.from_environment(settings.RecoverySettings)
     return Sweeping(DynamoClaims(_table(needs.conversations_table), _clock), recovery())
+
+
+def correction(provider_id: str) -> Callable[[], Correction]:
+    """What CorrectLedger does with a provider."""
+
+    def build() -> Correction:
+        from assistant.providers.accounts import OpenRouterAccount
+        from assistant.turns.correcting import Correction
+
+        needs = settings.from_environment(settings.CorrectionSettings)
+        provider = _chain().provider(provider_id)
+        base_url = needs.provider_base_url.rstrip("/") or provider.base_url
+        account = OpenRouterAccount(_http(), base_url, _clock)
+        return Correction(provider, _ledger(needs.runtime_table), _secrets(needs.secrets_path), account)
+
+    return build
+
+
+def notification() -> Notification:
+    """What TellOwner does."""
+    from assistant.stores.owner import DynamoOwnerSettings
+    from assistant.turns.notifying import Notification
+
+    needs = settings.from_environment(settings.NotificationSettings)
+    messenger = _messenger(_http(), needs.telegram_api_url, _secrets(needs.secrets_path))
+    return Notification(DynamoOwnerSettings(_table(needs.runtime_table)), messenger)
 
 
 @cache

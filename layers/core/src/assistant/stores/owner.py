@@ -1,4 +1,4 @@
-"""Notices to the owner: handed to the function TellOwner, which nobody waits for."""
+"""The owner: notices are handed to the function TellOwner, which nobody waits for, and it finds the owner's chat."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from assistant.stores import schema
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from types_boto3_lambda import LambdaClient
 
+    from assistant.stores.dynamodb import Table
     from assistant.turns.model import Notice
 
 
@@ -32,3 +35,15 @@ class LambdaOwner:
             )
         except (BotoCoreError, ClientError) as error:
             self.warn("owner not told", notice=notice.kind, provider=notice.provider, error=type(error).__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DynamoOwnerSettings:
+    """The Owner item of the Runtime table."""
+
+    table: Table
+
+    def owner_chat(self) -> str | None:
+        """The owner's chat; None if there is no item."""
+        item = self.table.get(schema.SETTINGS, schema.OWNER)
+        return None if item is None else str(item["chat_id"])

@@ -218,6 +218,22 @@ class UsageBook(Protocol):
         ...
 
 
+class Account(Protocol):
+    """What a provider says of the account that a key belongs to."""
+
+    def read(self, key: str, provider_id: str) -> AccountQuota | None:
+        """Its quota; None if the provider does not tell; a ProviderError if it does not answer."""
+        ...
+
+
+class OwnerSettings(Protocol):
+    """What is set for who runs the assistant."""
+
+    def owner_chat(self) -> str | None:
+        """The chat in which the owner is told things; None if none is set."""
+        ...
+
+
 class Owner(Protocol):
     """Who runs the assistant."""
 

@@ -1,0 +1,108 @@
+"""What the owner is told: which events are worth a message, and the words of it. Plain text, no markup."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from assistant.turns.chain import load_chain
+from assistant.turns.ledger import REJECTED_SECONDS
+from assistant.turns.model import Notice
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ALARM = "ALARM"
+OK = "OK"
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmChange:
+    """An alarm whose state is another than before: `ALARM`, `OK` or `INSUFFICIENT_DATA`."""
+
+    alarm: str
+    state: str
+    before: str
+
+
+ALARM_TEXTS: Mapping[str, tuple[str, str]] = {
+    "none-left": (
+        "No language model was left to answer a message: each is used up, blocked or without a key. The person was "
+        "told, and I ask again by myself as soon as one may be asked.\n\n"
+        "What to do: /providers shows each one's state. A key that is missing or refused is yours to set; for the rest "
+        "it is enough to wait.",
+        "For an hour no message has been left without a language model.",
+    ),
+    "paid-budget": (
+        "80 % of this month's budget for Claude is used. When all of it is, I answer from the free models only, until "
+        "the month ends.\n\n"
+        "What to do: nothing, or give the stack's parameter ClaudeDollarsPerMonth another value. /usage shows the "
+        "amounts.",
+        "The budget for Claude is below 80 % again.",
+    ),
+    "turns-failing": (
+        "I gave up on a message, or my state machine failed. Whoever wrote it was told, or I am trying again.\n\n"
+        "What to do: in CloudWatch, Logs Insights, the saved queries “Errors by provider” and “One turn's story” show "
+        "what happened.",
+        "For an hour no message has failed.",
+    ),
+    "failure-queue": (
+        "Something that I do in the background failed, also when I tried again, and waits in the failure queue.\n\n"
+        "What to do: read the message in the SQS queue FailureQueue (its error and its event), mend the cause, then "
+        "delete it. It is kept for 14 days.",
+        "The failure queue is empty again.",
+    ),
+}
+"""By the end of the alarm's name (template.yaml): what is said when it is raised, and when it is over."""
+
+HOW_TO_SET_OWNER = (
+    "no owner is set: put the item SETTINGS/OWNER with chat_id into the Runtime table (docs/monitoring.md)"
+)
+"""For the log, when there is nobody to tell."""
+
+
+def parse(event: object) -> Notice | AlarmChange:
+    """Read an event of EventBridge, or a Notice as JSON.
+
+    Source: CloudWatch user guide, "Alarm events and EventBridge".
+
+    Raises:
+        ValueError: it is neither.
+    """
+    match event:
+        case {"kind": "provider_rejected", "provider": str(provider), "reason": str(reason)}:
+            return Notice("provider_rejected", provider, reason)
+        case {
+            "detail-type": "CloudWatch Alarm State Change",
+            "detail": {
+                "alarmName": str(alarm),
+                "state": {"value": str(state)},
+                "previousState": {"value": str(before)},
+            },
+        }:
+            return AlarmChange(alarm, state, before)
+    raise ValueError("neither a notice nor an alarm's change of state")
+
+
+def text(news: Notice | AlarmChange) -> str | None:
+    """What the owner reads; None if it is not worth a message: an alarm that is new, or that was over already."""
+    if isinstance(news, Notice):
+        return _rejected(news)
+    if news.state == news.before or (news.state, news.before) == (OK, "INSUFFICIENT_DATA"):
+        return None
+    for suffix, (raised, over) in ALARM_TEXTS.items():
+        if news.alarm.endswith(f"-{suffix}"):
+            return raised if news.state == ALARM else f"It is over. {over}"
+    return f"The alarm {news.alarm} is in the state {news.state}. CloudWatch shows why."
+
+
+def _rejected(notice: Notice) -> str:
+    provider = next((one for one in load_chain().providers if one.id == notice.provider), None)
+    name = provider.name if provider else notice.provider
+    secret = f" Its key is the SSM parameter {provider.secret}." if provider else ""
+    return (
+        f"{name} refuses to answer me: {notice.reason.replace('_', ' ')}. That is about its key, its account or its "
+        f"model, so only you can mend it.{secret}\n\n"
+        f"Until then I pass it over, and try it again every {REJECTED_SECONDS // 3600} hours; /providers shows whether "
+        "it is well again."
+    )
