@@ -16,6 +16,7 @@ PLACEHOLDERS = {
     "Telegram user id or group chat id": r"-?\d+",
     "update id": r"\d+",
     "user id": r"\d+",
+    "notice": r"[a-z_]+#\S+",
     "YYYY-MM": r"\d{4}-\d\d",
     "YYYY-MM-DD": r"\d{4}-\d\d-\d\d",
     "YYYY-MM-DDTHH:MM": r"\d{4}-\d\d-\d\dT\d\d:\d\d",

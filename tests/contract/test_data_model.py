@@ -17,6 +17,7 @@ from assistant.errors import (
     DeliveryFailed,
     DeliveryRefused,
     DeliveryUncertain,
+    ProviderDeclined,
     ProviderError,
     ProviderExhausted,
     ProviderThrottled,
@@ -24,6 +25,8 @@ from assistant.errors import (
     TurnError,
 )
 from assistant.stores import schema
+from assistant.turns.ledger import AccountQuota
+from assistant.turns.model import TurnClaim, Usage
 from tests.contract import data_model
 from tests.doubles import CHAT, World, a_world
 
@@ -267,7 +270,41 @@ def _handed_over(world: World) -> None:
     world.run_all()
 
 
+def _asked_claude(world: World) -> None:
+    """By a turn that the others refuse, whose answer is seen growing in a group."""
+    for provider in world.chain.providers[:3]:
+        world.models[provider.id].script = [ProviderDeclined(provider.id, "moderated")]
+    world.models["anthropic"].usage = Usage(1000, 2000, 300, 100)
+    world.say("a question of some", GROUP, sender_id=CHAT, group=True)
+    route = world.prepare(world.executions.started[-1])
+    turn = TurnClaim(route.claim, route.turn or 0)
+    world.turns.show_preview(turn, 77)
+    for provider in world.chain.providers[:3]:
+        with contextlib.suppress(ProviderDeclined):
+            world.ask(provider.id)(turn)
+    world.ask("anthropic")(turn)
+    world.deliver(turn)
+
+
+def _spent(world: World) -> None:
+    world.ledger.succeeded(world.reserve(world.chain.providers[-1], micro_dollars=4_990_000), micro_dollars=4_990_000)
+    for provider in world.chain.providers[:3]:
+        world.ledger.block(provider, cause="quota", until=int(world.clock.now()) + 600)
+    world.say("is there money left?")
+    world.run_all()
+
+
+def _corrected(world: World) -> None:
+    openrouter = world.chain.provider("openrouter")
+    world.clock.advance(86400)
+    world.ledger.succeeded(world.reserve(openrouter), micro_dollars=0)
+    assert world.ledger.claim_check(openrouter)
+    world.ledger.correct(openrouter, AccountQuota(1000, 20))
+
+
 def _noted(world: World) -> None:
+    owner = {"pk": {"S": "SETTINGS"}, "sk": {"S": "OWNER"}, "chat_id": {"N": "42"}}
+    world.runtime.client.put_item(TableName=world.runtime.name, Item=owner)
     item = {"pk": {"S": "ALLOWED"}, "sk": {"S": "77"}, "note": {"S": "a friend"}}
     world.runtime.client.put_item(TableName=world.runtime.name, Item=item)
 
@@ -284,6 +321,9 @@ SCENARIO = (
     _delivered_badly,
     _recovered,
     _handed_over,
+    _asked_claude,
+    _spent,
+    _corrected,
     _noted,
 )
 
