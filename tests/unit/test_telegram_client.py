@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import socket
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 TOKEN = "123456:AA-secret-token"
 TEXT = "where the treasure is buried"
 SENT = {"ok": True, "result": {"message_id": 1, "text": TEXT}}
-DEADLINE = 2
 
 
 class Telegram:
@@ -38,11 +36,9 @@ class Telegram:
     def __init__(self) -> None:
         self.requests: list[httpx.Request] = []
         self.answer: Callable[[httpx.Request], httpx.Response] = lambda _: httpx.Response(200, json=SENT)
-        self.called = threading.Semaphore(0)
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
-        self.called.release()
         return self.answer(request)
 
     def calls(self) -> list[Any]:
@@ -62,7 +58,7 @@ def http(telegram: Telegram) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def messenger(http: httpx.Client) -> TelegramMessenger:
-    return TelegramMessenger(http, "http://telegram.test", lambda: TOKEN, first_typing=0.001, typing_every=0.002)
+    return TelegramMessenger(http, "http://telegram.test", lambda: TOKEN)
 
 
 def send(messenger: TelegramMessenger, **how: Any) -> None:
@@ -255,72 +251,76 @@ def test_parts_fit_into_messages(messenger: TelegramMessenger) -> None:
     assert [len(part) for part in messenger.parts("x" * 5000)] == [4096, 904]
 
 
-# --- typing
+# --- changing what was sent
 
 
-def test_typing_is_shown_until_the_block_ends(messenger: TelegramMessenger, telegram: Telegram) -> None:
-    with messenger.typing("42", None):
-        assert all(telegram.called.acquire(timeout=DEADLINE) for _ in range(3))
-    shown = len(telegram.requests)
-
-    assert telegram.calls()[0] == {"chat_id": 42, "action": "typing"}
-    assert {request.url.path for request in telegram.requests} == {f"/bot{TOKEN}/sendChatAction"}
-    assert not [thread for thread in threading.enumerate() if thread.name == "typing"]
-    assert len(telegram.requests) == shown
+def revise(messenger: TelegramMessenger) -> bool:
+    return messenger.revise("-100", 7, TEXT)
 
 
-def test_typing_is_shown_in_its_topic(messenger: TelegramMessenger, telegram: Telegram) -> None:
-    with messenger.typing("42", 9):
-        assert telegram.called.acquire(timeout=DEADLINE)
+def test_a_message_is_revised(messenger: TelegramMessenger, telegram: Telegram) -> None:
+    assert revise(messenger)
 
-    assert telegram.calls()[0] == {"chat_id": 42, "action": "typing", "message_thread_id": 9}
-
-
-def test_a_quick_answer_shows_no_typing(http: httpx.Client, telegram: Telegram) -> None:
-    with TelegramMessenger(http, "http://telegram.test", lambda: TOKEN).typing("42", None):
-        pass
-
-    assert telegram.requests == []
+    assert telegram.requests[0].url.path == f"/bot{TOKEN}/editMessageText"
+    assert telegram.calls() == [{"chat_id": -100, "message_id": 7, "text": TEXT}]
 
 
-def test_failing_to_show_typing_is_no_failure(messenger: TelegramMessenger, telegram: Telegram) -> None:
-    troubles: list[Exception] = [httpx.ReadTimeout("x"), OSError("the secret store is down"), SecretMissing("none")]
+@pytest.mark.parametrize(
+    ("description", "revised"),
+    [
+        ("Bad Request: message is not modified: specified new message content and reply markup are the same", True),
+        ("Bad Request: message to edit not found", False),
+        ("Bad Request: message can't be edited", False),
+        ("Bad Request: MESSAGE_ID_INVALID", False),
+    ],
+)
+def test_what_reads_so_is_revised_and_what_is_gone_is_not(
+    messenger: TelegramMessenger, telegram: Telegram, description: str, revised: bool
+) -> None:
+    telegram.answer = lambda _: refusal(400, description)
 
-    def broken(_: httpx.Request) -> httpx.Response:
-        if troubles:
-            raise troubles.pop()
-        return httpx.Response(429)
-
-    telegram.answer = broken
-    with messenger.typing("42", None):
-        assert all(telegram.called.acquire(timeout=DEADLINE) for _ in range(5))
-
-
-def test_an_error_in_the_block_ends_the_typing_and_leaves(messenger: TelegramMessenger, telegram: Telegram) -> None:
-    def block() -> None:
-        with messenger.typing("42", None):
-            assert telegram.called.acquire(timeout=DEADLINE)
-            raise ValueError("from the block")
-
-    with pytest.raises(ValueError, match="from the block"):
-        block()
-
-    assert not [thread for thread in threading.enumerate() if thread.name == "typing"]
+    assert revise(messenger) is revised
 
 
-def test_an_answer_does_not_wait_for_a_slow_telegram(messenger: TelegramMessenger, telegram: Telegram) -> None:
-    release = threading.Event()
+@pytest.mark.parametrize(
+    ("response", "kind"),
+    [
+        pytest.param(refusal(429, "Too Many Requests", retry_after=4), DeliveryDelayed, id="429"),
+        pytest.param(refusal(401, "Unauthorized"), DeliveryFailed, id="401"),
+        pytest.param(refusal(403, "Forbidden: bot was kicked from the group chat"), DeliveryRefused, id="403"),
+        pytest.param(httpx.Response(502, html="<html>"), DeliveryFailed, id="502"),
+        pytest.param(httpx.ReadTimeout("x"), DeliveryFailed, id="silence"),
+        pytest.param(httpx.ConnectError("x"), DeliveryFailed, id="unreachable"),
+    ],
+)
+@pytest.mark.parametrize("method", ["revise", "withdraw"])
+def test_to_change_twice_is_to_change_once_so_nothing_is_in_doubt(
+    messenger: TelegramMessenger,
+    telegram: Telegram,
+    response: httpx.Response | Exception,
+    kind: type[AssistantError],
+    method: str,
+) -> None:
+    def answer(_: httpx.Request) -> httpx.Response:
+        if isinstance(response, Exception):
+            raise response
+        return response
 
-    def slow(_: httpx.Request) -> httpx.Response:
-        release.wait(DEADLINE)
-        return httpx.Response(200, json=SENT)
+    telegram.answer = answer
+    with pytest.raises(AssistantError) as raised:
+        revise(messenger) if method == "revise" else messenger.withdraw("-100", 7)
 
-    telegram.answer = slow
-    with dataclasses.replace(messenger, last_typing=0.01).typing("42", None):
-        assert telegram.called.acquire(timeout=DEADLINE)
-    (thread,) = [thread for thread in threading.enumerate() if thread.name == "typing"]
+    assert type(discreet(raised.value)) is kind
 
-    assert not release.is_set()
-    release.set()
-    thread.join(DEADLINE)
-    assert not thread.is_alive()
+
+def test_a_message_is_withdrawn(messenger: TelegramMessenger, telegram: Telegram) -> None:
+    messenger.withdraw("-100", 7)
+
+    assert telegram.requests[0].url.path == f"/bot{TOKEN}/deleteMessage"
+    assert telegram.calls() == [{"chat_id": -100, "message_id": 7}]
+
+
+def test_a_message_that_is_gone_is_withdrawn(messenger: TelegramMessenger, telegram: Telegram) -> None:
+    telegram.answer = lambda _: refusal(400, "Bad Request: message to delete not found")
+
+    messenger.withdraw("-100", 7)

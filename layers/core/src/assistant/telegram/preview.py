@@ -115,6 +115,22 @@ class _Screen(Protocol):
         ...
 
 
+class _NoScreen:
+    """Of an answer that nobody sees growing."""
+
+    every = wait_first = 0.0
+    renewal: float | None = None
+
+    def fit(self, text: str) -> str:  # noqa: ARG002 (a screen's)
+        return ""
+
+    def show(self, text: str) -> None:
+        """Never called: there is nothing to be seen."""
+
+    def take_back(self) -> None:
+        """Never called: nothing was shown."""
+
+
 class _Draft:
     """A private chat's: the draft is taken away by the message that follows, or by its 30 seconds."""
 
@@ -194,7 +210,7 @@ class Composing:
             timer: measures it.
         """
         self._bot, self._address, self._pace, self._timer = bot, address, pace, timer
-        self._screen = None if preview is None else _screen(bot, address, preview, pace)
+        self._screen = _screen(bot, address, preview, pace)
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name=THREAD, daemon=True)
         # Of the block, under the lock:
@@ -210,7 +226,7 @@ class Composing:
         """Start; gives what the block shows its text with."""
         now = self._blocked_until = self._timer.now()
         self._quiet_at = now + self._pace.first_typing
-        self._text_at = now + (self._screen.wait_first if self._screen is not None else 0)
+        self._text_at = now + self._screen.wait_first
         self._thread.start()
         return self._show
 
@@ -223,8 +239,6 @@ class Composing:
         self._abandoned = True  # a thread that Lambda froze here and thaws with another turn starts nothing, either
 
     def _show(self, text: str) -> None:
-        if self._screen is None:
-            return
         with self._changed:
             if self._text is None:
                 self._text_at = max(self._text_at, self._timer.now() + self._pace.first_text)
@@ -235,7 +249,7 @@ class Composing:
         while (act := self._await()) is not None:
             act()
         can = not self._abandoned and self._blocked_until <= self._timer.now()
-        if self._failed and self._touched and can and self._screen is not None:
+        if self._failed and self._touched and can:
             self._attempt(self._screen.take_back)
 
     def _await(self) -> Callable[[], None] | None:
@@ -259,7 +273,7 @@ class Composing:
     def _grow(self) -> None:
         """Show the newest text, if that makes a difference."""
         text = self._text or ""
-        shown = self._screen.fit(text) if self._screen is not None else ""
+        shown = self._screen.fit(text)
         if not shown or shown == self._on_screen:
             self._seen = text
         elif self._update(shown):
@@ -267,8 +281,7 @@ class Composing:
 
     def _keep_up(self) -> None:
         """Nothing has been shown for a while: show that the answer is still being written."""
-        renewed = self._screen is not None and self._screen.renewal is not None and not self._broken
-        if renewed and self._on_screen:
+        if self._on_screen and self._screen.renewal is not None and not self._broken:
             self._update(self._on_screen)
             return
         self._attempt(lambda: self._bot.call("sendChatAction", {**self._address, "action": "typing"}))
@@ -276,16 +289,13 @@ class Composing:
 
     def _update(self, shown: str) -> bool:
         """Whether the text has come onto the screen."""
-        screen = self._screen
-        if screen is None:
-            return False
         self._touched = True
-        done = self._attempt(lambda: screen.show(shown))
+        done = self._attempt(lambda: self._screen.show(shown))
         now = self._timer.now()
         self._broken = not done and self._blocked_until <= now
         # From the end of the call: what arrives is never closer together than that.
-        self._text_at = now + screen.every
-        self._quiet_at = now + ((done and screen.renewal) or self._pace.typing)
+        self._text_at = now + self._screen.every
+        self._quiet_at = now + ((done and self._screen.renewal) or self._pace.typing)
         return done
 
     def _attempt(self, act: Callable[[], object]) -> bool:
@@ -300,7 +310,9 @@ class Composing:
         return True
 
 
-def _screen(bot: Bot, address: Mapping[str, Any], preview: Preview, pace: Pace) -> _Screen:
+def _screen(bot: Bot, address: Mapping[str, Any], preview: Preview | None, pace: Pace) -> _Screen:
+    if preview is None:
+        return _NoScreen()
     if preview.group:
         return _GrowingMessage(bot, address, preview, pace)
     return _Draft(bot, address, preview.draft_id, pace)
