@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from assistant.turns.chain import Chain, Provider
+from assistant.turns import texts
+from assistant.turns.chain import Budget, Chain, Provider
 from tests.contract import state_machine as asl
 
 PAGE = Path(__file__).parents[2] / "docs" / "state-machine.md"
@@ -91,6 +92,13 @@ def _retry(entry: dict[str, Any]) -> str:
 
 
 def _provider_row(provider: Provider) -> str:
-    budgets = ", ".join(f"{budget.requests:,}/{budget.per}" for budget in provider.budgets) or "as it allows"
+    budgets = ", ".join(_budget(budget) for budget in provider.budgets) or "as it allows"
+    if provider.concurrency:
+        budgets += ", one at a time"
     cells = (provider.name, f"`{provider.id}`", provider.state, f"`{provider.model}`", budgets, f"`{provider.secret}`")
     return f"| {' | '.join(cells)} |"
+
+
+def _budget(budget: Budget) -> str:
+    amount = texts.dollars(budget.limit) if budget.unit == "micro_dollars" else f"{budget.limit:,}"
+    return f"{amount}/{budget.per}"

@@ -2,13 +2,16 @@
 
 import re
 import tomllib
+from dataclasses import MISSING
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from assistant import wiring
-from assistant.turns.chain import Budget, Provider, load_chain
+from assistant.turns import texts
+from assistant.turns.chain import LEAST_INPUT_BYTES, Budget, Provider, load_chain
+from assistant.turns.conversing import Conversation
 from tests.contract import template
 
 CHAIN = load_chain()
@@ -52,16 +55,49 @@ def test_only_the_last_provider_costs_money_and_it_has_a_budget() -> None:
     paid = [provider for provider in CHAIN.providers if provider.price.input or provider.price.output]
 
     assert paid == [CHAIN.providers[-1]]
-    assert paid[0].budgets
+    assert paid[0].budgets == (Budget(5_000_000, "month", "micro_dollars"),)
+    assert (paid[0].price.cached, paid[0].price.written) == (0.1 * paid[0].price.input, 1.25 * paid[0].price.input)
+
+
+@pytest.mark.parametrize("provider", CHAIN.providers, ids=_ids)
+def test_a_budget_in_dollars_belongs_to_what_costs_money_and_holds_a_request(provider: Provider) -> None:
+    dollars = [budget.limit for budget in provider.budgets if budget.unit == "micro_dollars"]
+
+    assert bool(dollars) is not provider.price.free
+    assert all(limit > provider.least_micro_dollars > 0 for limit in dollars)
+
+
+def test_the_shortest_question_fits_into_what_a_budget_must_have_left() -> None:
+    shortest = Conversation((), "hello", 0, 0)
+
+    assert shortest.size(texts.SYSTEM_PROMPT) < LEAST_INPUT_BYTES
+
+
+def test_only_the_provider_that_takes_one_request_at_a_time_has_a_slot() -> None:
+    assert [provider.id for provider in CHAIN.providers if provider.concurrency] == ["ollama-cloud"]
+
+
+def test_only_the_protocol_that_marks_prefixes_knows_their_least_length() -> None:
+    marked = [provider.protocol for provider in CHAIN.providers if provider.cache_minimum_tokens is not None]
+
+    assert marked == ["anthropic-messages"]
+
+
+def test_what_the_owner_sets_changes_nothing_else() -> None:
+    assert CHAIN.with_settings(dollars_per_month=5, carry_over=False) == CHAIN
+    changed = CHAIN.with_settings(dollars_per_month=2.5, carry_over=True)
+    assert changed.provider("anthropic").budgets == (Budget(2_500_000, "month", "micro_dollars"),)
+    assert changed.provider("openrouter") == CHAIN.provider("openrouter")
 
 
 @pytest.mark.parametrize("provider", CHAIN.providers, ids=_ids)
 def test_a_providers_budgets_are_in_windows_of_their_own_and_shorter_ones_are_smaller(provider: Provider) -> None:
     order = ["minute", "day", "month"]
-    budgets = sorted(provider.budgets, key=lambda budget: order.index(budget.per))
+    of_requests = [budget for budget in provider.budgets if budget.unit == "requests"]
+    budgets = sorted(of_requests, key=lambda budget: order.index(budget.per))
 
-    assert len({budget.per for budget in budgets}) == len(budgets)
-    assert [budget.requests for budget in budgets] == sorted({budget.requests for budget in budgets})
+    assert len({(budget.per, budget.unit) for budget in provider.budgets}) == len(provider.budgets)
+    assert [budget.limit for budget in budgets] == sorted({budget.limit for budget in budgets})
 
 
 def test_the_secrets_have_the_missions_names() -> None:
@@ -108,4 +144,6 @@ def test_the_definition_holds_no_key_that_the_code_does_not_read() -> None:
 
     assert raw.keys() == {"timeouts", "providers"}
     for entry in raw["providers"]:
-        assert entry.keys() == set(Provider.__dataclass_fields__), entry["id"]
+        fields = Provider.__dataclass_fields__
+        required = {name for name, field in fields.items() if field.default is MISSING}
+        assert required <= entry.keys() <= fields.keys() - {"carry_over"}, entry["id"]

@@ -81,10 +81,12 @@ def test_an_invalid_turn_is_never_retried_and_stops(name: str) -> None:
 @pytest.mark.parametrize(
     ("error", "retries"),
     [
+        ("ProviderBusy", 6),
         ("ProviderThrottled", 1),
         ("ProviderUnavailable", 1),
         ("ProviderExhausted", 0),
         ("ProviderRejected", 0),
+        ("ProviderDeclined", 0),
         ("States.Timeout", 0),
         ("Sandbox.Timedout", 0),
     ],

@@ -359,13 +359,14 @@ def test_fifty_racing_turns_take_the_ten_that_are_left(provider: Provider) -> No
     with a_world() as world:
         lock, granted = threading.Lock(), []
         start = threading.Barrier(50)
-        update = world.runtime.client.update_item
+        client: Any = world.runtime.client
+        update = client.update_item
 
         def one_at_a_time(**request: Any) -> Any:
             with lock:
                 return update(**request)
 
-        world.runtime.client.update_item = one_at_a_time
+        client.update_item = one_at_a_time
 
         def race(number: int) -> None:
             start.wait(timeout=10)
