@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import pytest
 from botocore.awsrequest import AWSResponse
@@ -388,6 +388,53 @@ def test_commands_are_carried_out_at_once_and_once(hook: Hook, text: str, reply:
     assert hook.world.executions.started == []
 
 
+@pytest.mark.parametrize(
+    ("command", "reads"), [("usage", ["Query", "Query"]), ("providers", ["Query"])], ids=["usage", "providers"]
+)
+def test_reports_are_answered_at_once_and_once_even_while_a_turn_runs(
+    hook: Hook, command: Literal["usage", "providers"], reads: list[str]
+) -> None:
+    hook.post(written("a question"))
+    hook.world.prepare(hook.world.executions.started[0])
+    hook.requests.clear()
+
+    assert hook.post(written(f"/{command}")) == saying(hook.world.reporting(command))
+
+    assert hook.requests[: -len(reads)] == ["GetItem", *reads, "PutItem"]
+    assert hook.post(written(f"/{command.upper()}@{BOT}"), again=True) is None
+    assert hook.inbox() == []
+    assert len(hook.world.executions.started) == 1
+
+
+def test_a_report_that_could_not_be_read_is_given_when_telegram_repeats(hook: Hook) -> None:
+    reporting = hook.world.accept.reporting
+    hook.world.accept = replace(hook.world.accept, reporting=unreadable)
+    with pytest.raises(ClientError):
+        hook.post(written("/usage"))
+
+    hook.world.accept = replace(hook.world.accept, reporting=reporting)
+
+    assert hook.post(written("/usage"), again=True) == saying(hook.world.reporting("usage"))
+
+
+def unreadable() -> NoReturn:
+    raise ClientError({"Error": {"Code": "ThrottlingException"}}, "Query")
+
+
+def test_a_report_in_a_group_answers_the_one_who_asked(hook: Hook) -> None:
+    hook.allow(GROUP_ID)
+    reply = hook.post(written(f"/providers@{BOT}", GROUP))
+
+    assert reply["chat_id"] == GROUP_ID
+    assert reply["reply_parameters"]["allow_sending_without_reply"]
+    assert reply["text"] == hook.world.reporting("providers")
+
+
+def test_a_stranger_gets_no_report(hook: Hook) -> None:
+    assert "my owner" in hook.post(stranger("/usage"))["text"]
+    assert "Query" not in hook.requests
+
+
 def test_new_forgets_the_conversation(hook: Hook) -> None:
     hook.post(written("my name is Ada"))
     hook.world.run_all()
@@ -482,6 +529,16 @@ def test_no_log_line_holds_what_was_written_or_a_secret(hook: Hook, log: io.Stri
 
 
 # --- the function as Lambda calls it
+
+
+@pytest.mark.parametrize("command", ["usage", "providers"])
+def test_the_real_wiring_reports(deployed: Deployed, command: str) -> None:
+    deployed.environment.setenv("BOT_USERNAME", BOT)
+    deployed.allow(USER_ID)
+
+    answer = deployed.post(written(f"/{command}"))
+
+    assert "GitHub Copilot" in json.loads(answer["body"])["text"]
 
 
 def test_every_stored_event_is_answered_by_the_real_wiring(deployed: Deployed) -> None:
