@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from assistant import wiring
-from assistant.observability import logger
+from assistant.observability import TURN_SECONDS, logger
 from assistant.turns.model import TurnClaim
 
 if TYPE_CHECKING:
@@ -23,7 +23,10 @@ def handle(event: object, deliver: Delivery) -> dict[str, str]:
         status=delivered.status,
         ambiguous=delivered.ambiguous,
         next=delivered.next,
+        seconds=delivered.seconds,
     )
+    if delivered.seconds is not None:
+        TURN_SECONDS.emit(delivered.seconds)
     return delivered.as_state()
 
 

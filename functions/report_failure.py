@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from assistant import wiring
-from assistant.observability import logger
-from assistant.turns.model import TurnClaim
+from assistant.observability import TURNS_FAILED, TURNS_UNANSWERED, logger
+from assistant.turns.model import TurnClaim, TurnStatus
 
 if TYPE_CHECKING:
     from assistant.turns.failing import FailureReport
@@ -17,6 +17,10 @@ def handle(event: object, report: FailureReport) -> None:
     claim = TurnClaim.parse(event)
     status = report(claim)
     logger.warning("turn not answered", chat_id=claim.chat.chat_id, turn=claim.number, status=status)
+    if status in (TurnStatus.PARKED, TurnStatus.FAILED):
+        TURNS_UNANSWERED.emit(1)
+    if status == TurnStatus.FAILED:
+        TURNS_FAILED.emit(1)
 
 
 __getattr__ = wiring.entry_point(handle, wiring.failure_report)

@@ -161,7 +161,7 @@ def asking(provider_id: str) -> Callable[[], Asking]:
             usage=DynamoUsage(_table(needs.runtime_table), _clock),
             secrets=secrets,
             messenger=_messenger(http, needs.telegram_api_url, secrets),
-            journal=LogJournal(),
+            journal=LogJournal(last=chain.providers[-1].id),
             owner=_owner(needs.tell_owner_function),
             clock=_clock,
             history_messages=needs.history_messages,

@@ -32,11 +32,15 @@ _ANSWERED = (TurnStatus.ANSWERED, TurnStatus.DELIVERED)
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """What DeliverReply did: `next` is `done` or, when messages wait and the next execution took over, `more`."""
+    """What DeliverReply did: `next` is `done` or, when messages wait and the next execution took over, `more`.
+
+    `seconds` from taking up the message to the end of sending its answer; None for what is no answer.
+    """
 
     next: str
     status: str
     ambiguous: bool = False
+    seconds: float | None = None
 
     def as_state(self) -> dict[str, str]:
         """The state's output."""
@@ -141,15 +145,16 @@ class Delivery:
             return
 
     def _finish(self, claim: TurnClaim, turn: Turn) -> Delivered:
-        finished = turn
+        finished, seconds = turn, None
         if turn.status == TurnStatus.ANSWERED:
             finished = replace(turn, status=TurnStatus.DELIVERED)
+            seconds = round(self.clock.now() - turn.created_at, 3)
         ambiguous = bool(finished.ambiguous)
         if self.turns.finish(claim, finished, hand_over=False):
-            return Delivered("done", finished.status, ambiguous)
+            return Delivered("done", finished.status, ambiguous, seconds)
         if self.turns.finish(claim, finished, hand_over=True):
             self.executions.start(ChatClaim(claim.chat.chat_id, claim.chat.epoch + 1))
-            return Delivered("more", finished.status, ambiguous)
+            return Delivered("more", finished.status, ambiguous, seconds)
         return self._handed_over(claim, finished.status)
 
     def _handed_over(self, claim: TurnClaim, status: str) -> Delivered:

@@ -25,35 +25,50 @@ class AlarmChange:
     before: str
 
 
-ALARM_TEXTS: Mapping[str, tuple[str, str]] = {
-    "none-left": (
-        "No language model was left to answer a message: each is used up, blocked or without a key. The person was "
-        "told, and I ask again by myself as soon as one may be asked.\n\n"
-        "What to do: /providers shows each one's state. A key that is missing or refused is yours to set; for the rest "
-        "it is enough to wait.",
-        "For an hour no message has been left without a language model.",
+@dataclass(frozen=True, slots=True)
+class AlarmText:
+    """What is said when an alarm is raised: what happened, and what to do; and when it is over."""
+
+    happened: str
+    to_do: str
+    over: str
+
+    def of(self, state: str) -> str:
+        """The text for one of its states."""
+        if state == ALARM:
+            return f"{self.happened}\n\nWhat to do: {self.to_do}"
+        return f"It is over. {self.over}"
+
+
+ALARM_TEXTS: Mapping[str, AlarmText] = {
+    "none-left": AlarmText(
+        happened="No language model was left to answer a message: each is used up, blocked or without a key. The "
+        "person was told, and I ask again by myself as soon as one may be asked.",
+        to_do="/providers shows each one's state. A key that is missing or refused is yours to set; for the rest it "
+        "is enough to wait.",
+        over="For an hour no message has been left without a language model.",
     ),
-    "paid-budget": (
-        "80 % of this month's budget for Claude is used. When all of it is, I answer from the free models only, until "
-        "the month ends.\n\n"
-        "What to do: nothing, or give the stack's parameter ClaudeDollarsPerMonth another value. /usage shows the "
-        "amounts.",
-        "The budget for Claude is below 80 % again.",
+    "paid-budget": AlarmText(
+        happened="80 % of this month's budget for Claude is used. When all of it is, I answer from the free models "
+        "only, until the month ends.",
+        to_do="nothing, or give the stack's parameter ClaudeDollarsPerMonth another value. /usage shows the amounts.",
+        over="The budget for Claude is below 80 % again.",
     ),
-    "turns-failing": (
-        "I gave up on a message, or my state machine failed. Whoever wrote it was told, or I am trying again.\n\n"
-        "What to do: in CloudWatch, Logs Insights, the saved queries “Errors by provider” and “One turn's story” show "
-        "what happened.",
-        "For an hour no message has failed.",
+    "turns-failing": AlarmText(
+        happened="I gave up on a message, or my state machine failed. Whoever wrote it was told, or I am trying again.",
+        to_do="in CloudWatch, Logs Insights, the saved queries “Errors by provider” and “One turn's story” show what "
+        "happened.",
+        over="For an hour no message has failed.",
     ),
-    "failure-queue": (
-        "Something that I do in the background failed, also when I tried again, and waits in the failure queue.\n\n"
-        "What to do: read the message in the SQS queue FailureQueue (its error and its event), mend the cause, then "
-        "delete it. It is kept for 14 days.",
-        "The failure queue is empty again.",
+    "failure-queue": AlarmText(
+        happened="Something that I do in the background failed, also when I tried again, and waits in the failure "
+        "queue.",
+        to_do="read the message in the SQS queue FailureQueue (its error and its event), mend the cause, then delete "
+        "it. It is kept for 14 days.",
+        over="The failure queue is empty again.",
     ),
 }
-"""By the end of the alarm's name (template.yaml): what is said when it is raised, and when it is over."""
+"""By the end of the alarm's name (template.yaml)."""
 
 HOW_TO_SET_OWNER = (
     "no owner is set: put the item SETTINGS/OWNER with chat_id into the Runtime table (docs/monitoring.md)"
@@ -90,9 +105,9 @@ def text(news: Notice | AlarmChange) -> str | None:
         return _rejected(news)
     if news.state == news.before or (news.state, news.before) == (OK, "INSUFFICIENT_DATA"):
         return None
-    for suffix, (raised, over) in ALARM_TEXTS.items():
+    for suffix, words in ALARM_TEXTS.items():
         if news.alarm.endswith(f"-{suffix}"):
-            return raised if news.state == ALARM else f"It is over. {over}"
+            return words.of(news.state)
     return f"The alarm {news.alarm} is in the state {news.state}. CloudWatch shows why."
 
 
