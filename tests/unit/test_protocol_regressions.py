@@ -291,7 +291,7 @@ def test_a_message_after_new_does_not_join_a_turn_from_before(world: World) -> N
 
 
 def test_a_conversation_is_cut_to_what_a_provider_can_read(world: World) -> None:
-    world.models["copilot"].script = ["x" * 60_000] * 6
+    world.models["copilot"].script = ["x" * 59_000] * 6
     for number in range(7):
         world.say(f"question {number}")
         world.run_all()
