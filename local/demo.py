@@ -24,7 +24,7 @@ SLOW_MESSAGES = 4
 """Default number of messages when each request to a provider may cost a whole time-out."""
 
 WAITING_FAULTS = frozenset({Fault.HANG, Fault.STALL})
-ANSWERING_FAULTS = frozenset({Fault.SLOW})
+ANSWERING_FAULTS = frozenset({Fault.SLOW, Fault.TRICKLE})
 OUTPUT = PROJECT / "build" / "demo.json"
 
 _DAY_S = 86_400

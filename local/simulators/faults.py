@@ -1,6 +1,6 @@
 """Faults that a test or the demo orders from a simulator.
 
-Waiting faults (`hang`, `stall`, `slow`) last real seconds, whatever the clock says, because it is the real
+Waiting faults (`hang`, `stall`, `slow`, `trickle`) last real seconds, whatever the clock says, because it is the real
 time-outs of the real client that end them. They are bounded, and end early when the client goes away or the
 fault is cleared.
 """
@@ -42,6 +42,7 @@ class Fault(StrEnum):
     HANG = "hang"  # the request is accepted, then nothing comes
     CLOSED = "closed"  # the connection is closed without a byte
     SLOW = "slow"  # a right answer, seconds late
+    TRICKLE = "trickle"  # a right answer that takes as long to come, piece by piece
 
 
 HUGE_BYTES = 50_000_000
@@ -159,7 +160,7 @@ def play(
         error: The piece with which this vendor reports an error once the answer has begun.
         waits: Bounds the waiting faults.
         environ: The request, to notice that the client has left.
-        slow_s: How many real seconds `Fault.SLOW` adds.
+        slow_s: How many real seconds `Fault.SLOW` and `Fault.TRICKLE` add.
         filler: The piece that `Fault.HUGE` repeats in the middle.
         huge_bytes: How many bytes of it.
 
@@ -171,6 +172,9 @@ def play(
     if fault is Fault.HUGE:
         yield from _inflated(pieces, filler, huge_bytes, environ)
         return
+    if fault is Fault.TRICKLE:
+        yield from _trickling(pieces, waits, environ, slow_s)
+        return
     if fault not in _SPOILT_MIDWAY:
         yield from pieces
         return
@@ -181,6 +185,12 @@ def play(
         waits.wait(environ)
     if fault in {Fault.STALL, Fault.CUT}:
         drop_connection(environ)
+
+
+def _trickling(pieces: list[bytes], waits: Waits, environ: dict[str, Any], seconds: float) -> Iterator[bytes]:
+    for piece in pieces:
+        yield piece
+        waits.wait(environ, seconds / len(pieces))
 
 
 def _half_of(pieces: list[bytes]) -> int:

@@ -96,6 +96,18 @@ def _serving() -> bool:
     return any("process_request_thread" in thread.name for thread in threading.enumerate())
 
 
+def test_a_trickling_answer_is_whole_and_takes_its_time(simulator: AnthropicSimulator, address: str) -> None:
+    simulator.order(Fault.TRICKLE)
+    simulator.slow_s = 0.2
+    began = time.monotonic()
+
+    with httpx.stream("POST", address, json=QUESTION, headers=HEADERS, timeout=5) as response:
+        moments = [time.monotonic() - began for _ in response.iter_bytes()]
+
+    assert len(moments) > 4
+    assert moments[0] < 0.1 < moments[-1] < 5
+
+
 def test_clearing_lets_go_of_what_is_kept_waiting(simulator: AnthropicSimulator, address: str) -> None:
     simulator.order(Fault.SLOW)
     simulator.slow_s = 30
