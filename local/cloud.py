@@ -20,7 +20,7 @@ from moto.iam.models import iam_backends
 from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 from moto.sts.models import sts_backends
 
-from local import executions
+from local import alarms, executions
 from local.clock import VirtualClock
 from local.deployer import Deployer
 from local.engine import Engine
@@ -48,7 +48,7 @@ PROVIDER_PATHS = {
 """Each function's provider, and its simulator's path."""
 
 _ADMIN_KEY = "AKIALOCALADMINISTRAT"
-_STORES = ("dynamodb", "events", "iam", "s3", "sns", "sqs", "ssm", "stepfunctions", "sts")
+_STORES = ("cloudwatch", "dynamodb", "events", "iam", "s3", "sns", "sqs", "ssm", "stepfunctions", "sts")
 _QUIET_POLL_S = 0.005
 _SESSION_S = 12 * 3600
 
@@ -253,6 +253,14 @@ class LocalCloud:
         if answer.error_type is not None:
             raise LocalCloudError(answer.payload.decode())
         return json.loads(answer.payload)
+
+    def set_alarm(self, alarm: str, state: str, reason: str = "set by hand") -> None:
+        """Put an alarm, by logical id, into the state OK, ALARM or INSUFFICIENT_DATA: nothing evaluates metrics here.
+
+        Raises:
+            KeyError: there is no such alarm.
+        """
+        alarms.change_state(self.client("cloudwatch"), self._bus, self.resources[alarm], state, reason)
 
     def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
         """POST to the HTTP API, as the internet would; gives the status and the body."""

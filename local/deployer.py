@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from local import alarms
 from local.events import EventBus
 from local.functions import AsyncInvokes, Function
 from local.http_api import HttpApi, Route
@@ -56,12 +57,11 @@ MANAGED_POLICIES = {
 
 RECORDED_ONLY = {
     "AWS::ApiGatewayV2::Stage": "throttling and access logs are API Gateway's",
-    "AWS::CloudWatch::Alarm": "metrics are log lines here, and nothing evaluates them",
-    "AWS::CloudWatch::Dashboard": "nothing draws it",
-    "AWS::CloudWatch::CompositeAlarm": "as alarms",
+    "AWS::CloudWatch::CompositeAlarm": "metrics are log lines here, and nothing evaluates them",
     "AWS::Lambda::Permission": "resource policies are not evaluated: only the template's own events call functions",
     "AWS::Logs::LogGroup": "lines are kept in memory (`LocalCloud.logs`)",
-    "AWS::Logs::MetricFilter": "as alarms",
+    "AWS::Logs::MetricFilter": "as composite alarms",
+    "AWS::Logs::QueryDefinition": "nothing searches the lines; moto knows no saved queries",
     "AWS::Logs::ResourcePolicy": "lines are kept in memory",
     "AWS::S3::BucketPolicy": "resource policies are not evaluated, the gate looks at roles",
     "AWS::SQS::QueuePolicy": "resource policies are not evaluated, the gate looks at roles",
@@ -167,7 +167,7 @@ def _record(deployer: Deployer, resource: Resource, properties: dict[str, Any]) 
 
 
 def _given_name(properties: Mapping[str, Any]) -> object:
-    return next((properties[name] for name in ("LogGroupName", "AlarmName", "LayerName") if name in properties), None)
+    return next((properties[name] for name in ("LogGroupName", "LayerName") if name in properties), None)
 
 
 def _table(deployer: Deployer, resource: Resource, properties: dict[str, Any]) -> Created:
@@ -182,6 +182,22 @@ def _table(deployer: Deployer, resource: Resource, properties: dict[str, Any]) -
     if recovery := properties.get("PointInTimeRecoverySpecification"):
         dynamodb.update_continuous_backups(TableName=name, PointInTimeRecoverySpecification=recovery)
     return Created(name, {"Arn": described["TableArn"]})
+
+
+def _alarm(deployer: Deployer, resource: Resource, properties: dict[str, Any]) -> Created:
+    name = _physical_name(resource, properties.get("AlarmName"), limit=255)
+    return Created(name, {"Arn": alarms.create(deployer.client("cloudwatch"), name, properties)})
+
+
+def _dashboard(deployer: Deployer, resource: Resource, properties: dict[str, Any]) -> Created:
+    name = _physical_name(resource, properties.get("DashboardName"), limit=255)
+    body = properties["DashboardBody"]
+    try:
+        json.loads(body)
+    except ValueError as error:
+        raise DeploymentError(f"{resource.logical_id}: its body is not JSON: {error}") from error
+    deployer.client("cloudwatch").put_dashboard(DashboardName=name, DashboardBody=body)
+    return Created(name)
 
 
 def _queue(deployer: Deployer, resource: Resource, properties: dict[str, Any]) -> Created:
@@ -405,6 +421,8 @@ def _http_api(deployer: Deployer, resource: Resource, properties: dict[str, Any]
 
 CREATORS: dict[str, Creator] = {
     "AWS::ApiGatewayV2::Api": _http_api,
+    "AWS::CloudWatch::Alarm": _alarm,
+    "AWS::CloudWatch::Dashboard": _dashboard,
     "AWS::DynamoDB::Table": _table,
     "AWS::Events::Rule": _rule,
     "AWS::IAM::Policy": _policy,

@@ -148,6 +148,6 @@ def test_the_table_is_created_with_everything_the_template_says() -> None:
         assert table["GlobalSecondaryIndexes"][0]["Projection"] == {"ProjectionType": "KEYS_ONLY"}
         assert ttl == {"TimeToLiveStatus": "ENABLED", "AttributeName": "expires_at"}
         assert backups["PointInTimeRecoveryDescription"]["PointInTimeRecoveryStatus"] == "ENABLED"
-        assert cloud.recorded_only["Alarm"].startswith("metrics are log lines")
+        assert cloud.client("cloudwatch").describe_alarms(AlarmNames=[cloud.resources["Alarm"]])["MetricAlarms"]
         assert cloud.outputs["Url"].startswith("https://")
         assert cloud.outputs["Url"].endswith(".execute-api.eu-west-1.amazonaws.com/telegram")
