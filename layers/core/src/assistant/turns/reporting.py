@@ -31,6 +31,7 @@ _BECAUSE = {
 _REFUSED = ("It refuses the key, the account", "or the model: my owner must act.")
 _UNUSED = ["Today: none", "Month: none"]
 _CENT = 10_000
+_SPARE_SECONDS = 5
 _YEAR_IS_SAID_AFTER = timedelta(days=180)
 
 
@@ -216,9 +217,10 @@ def _price(micro_dollars: int) -> str:
 def until(moment: int, now: float) -> str:
     """A moment to come, as one says it: `12:06 UTC`, `tomorrow, 08:00 UTC`, `24 Nov, 08:00 UTC`, `1 December`.
 
-    Rounded up to the minute: at that time it is over.
+    Rounded up to the minute, so that it is over by then; but midnight and a second, which a Retry-After of whole
+    seconds comes to, is midnight.
     """
-    at = datetime.fromtimestamp(-(-moment // 60) * 60, UTC)
+    at = datetime.fromtimestamp((moment + 59 - _SPARE_SECONDS) // 60 * 60, UTC)
     today = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     year = f" {at:%Y}" if at - today > _YEAR_IS_SAID_AFTER else ""
     midnight = (at.hour, at.minute) == (0, 0)
