@@ -244,7 +244,7 @@ def test_the_chain_in_order_with_model_and_price() -> None:
     ],
 )
 def test_a_block_says_until_when_and_why(cause: str, because: str) -> None:
-    entry = Entry(blocked_until=NOON + 301, block_cause=cause)
+    entry = Entry(blocked_until=NOON + 330, block_cause=cause)
 
     assert state("OpenRouter", entry) == ["Paused until 12:06 UTC:", because]
 
