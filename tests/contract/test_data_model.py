@@ -25,8 +25,9 @@ from assistant.errors import (
     TurnError,
 )
 from assistant.stores import schema
+from assistant.stores.agents import DynamoAgents
 from assistant.turns.ledger import AccountQuota
-from assistant.turns.model import TurnClaim, Usage
+from assistant.turns.model import Answer, Answered, TurnClaim, Usage
 from tests.contract import data_model
 from tests.doubles import CHAT, World, a_world
 
@@ -302,6 +303,27 @@ def _corrected(world: World) -> None:
     world.ledger.correct(openrouter, AccountQuota(1000, 20))
 
 
+def _handed_to_the_agent(world: World) -> None:
+    agents = DynamoAgents(world.runtime, world.turns, world.clock)
+    world.say("something for the agent")
+    route = world.prepare(world.executions.started[-1])
+    turn = TurnClaim(route.claim, route.turn or 0)
+    agents.register(turn, "token", deadline=int(world.clock.now()) + 60)
+    for crashed in (True, False):
+        generation = agents.begin(CHAT, starter="somebody")
+        assert generation
+        agents.note_task(generation, "task")
+        agents.occupy(generation, "task")
+        agents.take(generation, turn.number)
+        if crashed:
+            agents.close(generation, crashed=True)
+    agents.answer(generation, agents.mail(CHAT)[0], Answered(Answer("done", "m"), "something", "copilot", 0, 0))
+    agents.discard(generation, turn.number)
+    agents.stop(generation)
+    agents.release(generation)
+    world.deliver(turn)
+
+
 def _noted(world: World) -> None:
     owner = {"pk": {"S": "SETTINGS"}, "sk": {"S": "OWNER"}, "chat_id": {"N": "42"}}
     world.runtime.client.put_item(TableName=world.runtime.name, Item=owner)
@@ -324,6 +346,7 @@ SCENARIO = (
     _asked_claude,
     _spent,
     _corrected,
+    _handed_to_the_agent,
     _noted,
 )
 

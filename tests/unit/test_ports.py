@@ -10,12 +10,15 @@ from assistant.observability import LogJournal
 from assistant.providers.accounts import OpenRouterAccount
 from assistant.providers.client import ProviderClient
 from assistant.stores.access import DynamoAccess
+from assistant.stores.agents import DynamoAgents
 from assistant.stores.claims import DynamoClaims
 from assistant.stores.executions import StepFunctionsExecutions
 from assistant.stores.inbox import DynamoInbox
 from assistant.stores.ledger import DynamoLedger
 from assistant.stores.owner import DynamoOwnerSettings, LambdaOwner
 from assistant.stores.secrets import SsmSecrets
+from assistant.stores.tasks import FargateTasks
+from assistant.stores.tokens import StepFunctionsTokens
 from assistant.stores.turns import DynamoTurns
 from assistant.stores.usage import DynamoUsage
 from assistant.telegram.client import TelegramMessenger
@@ -34,6 +37,9 @@ ADAPTERS = [
     (ports.UsageBook, DynamoUsage),
     (ports.Account, OpenRouterAccount),
     (ports.OwnerSettings, DynamoOwnerSettings),
+    (ports.Agents, DynamoAgents),
+    (ports.Tasks, FargateTasks),
+    (ports.TaskTokens, StepFunctionsTokens),
     (ports.Owner, LambdaOwner),
     (ports.Owner, doubles.ListedOwner),
     (ports.Executions, StepFunctionsExecutions),

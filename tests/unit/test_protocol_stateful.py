@@ -315,23 +315,9 @@ class Walk:
             self.gate()
             now = self.world.clock.now()
             fate = 9 if self.calm else self.random.randrange(18)
-            match fate:
-                case 0:
-                    raise ProviderThrottled(provider_id, "rate limit")
-                case 1:
-                    raise ProviderExhausted(provider_id, "quota", block_until=now + self.random.choice([90, 4000, DAY]))
-                case 2:
-                    raise ProviderUnavailable(provider_id, "timeout")
-                case 3:
-                    raise ProviderUnavailable(provider_id, "unreachable", asked=False)
-                case 4:
-                    raise ProviderUnavailable(provider_id, "server error")
-                case 5:
-                    raise ProviderRejected(provider_id, "key")
-                case 6:
-                    raise ProviderUnavailable(provider_id, "cut off", may_cost=True)
-                case 7:
-                    raise ProviderDeclined(provider_id, "moderated")
+            failure = failures(provider_id, now, self.random).get(fate)
+            if failure is not None:
+                raise failure
             self.answers += 1
             return Answer(f"={self.answers}.one ={self.answers}.two", "model", Usage(input=900, output=100))
 
@@ -608,6 +594,20 @@ class Walk:
         }
         for (provider, window), used in CountedLedger.out.items():
             assert used <= budgets[provider, window_kind(window)]
+
+
+def failures(provider_id: str, now: float, lots: random.Random) -> dict[int, ProviderError]:
+    """What may become of a request, by lot."""
+    return {
+        0: ProviderThrottled(provider_id, "rate limit"),
+        1: ProviderExhausted(provider_id, "quota", block_until=now + lots.choice([90, 4000, DAY])),
+        2: ProviderUnavailable(provider_id, "timeout"),
+        3: ProviderUnavailable(provider_id, "unreachable", asked=False),
+        4: ProviderUnavailable(provider_id, "server error"),
+        5: ProviderRejected(provider_id, "key"),
+        6: ProviderUnavailable(provider_id, "cut off", may_cost=True),
+        7: ProviderDeclined(provider_id, "moderated"),
+    }
 
 
 def _input(claim: ChatClaim) -> dict[str, Any]:

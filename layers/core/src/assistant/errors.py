@@ -16,6 +16,8 @@ catching a base class does not catch its subclasses there: `statemachine/turn.as
     │   ├── TurnInvalid          the state's input names no turn: stop
     │   ├── DeliveryFailed       Telegram was not reached, nothing was sent: send again
     │   └── DeliveryDelayed      Telegram asks us to wait: wait, then send
+    ├── AgentUnavailable     no task of the agent can be started: the chat lane answers
+    ├── AgentInterrupted     the agent ended in the middle of the turn: hand it to the next one
     ├── DeliveryUncertain        sent, but nobody knows whether it arrived: never send again
     ├── DeliveryRefused          the chat can't be written to: give up
     ├── UpdateInvalid            not an update that Telegram would send: answer 200 and forget it
@@ -129,6 +131,14 @@ class SecretMissing(AssistantError):
 
 class SettingMissing(AssistantError):
     """A name that the function needs is absent from its environment, or its value is not of the right kind."""
+
+
+class AgentUnavailable(AssistantError):
+    """No task of the agent can be started: no capacity, no permission, a limit of the owner's."""
+
+
+class AgentInterrupted(AssistantError):
+    """The agent ended in the middle of the turn; the next one may take it."""
 
 
 class StoreContended(TurnError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Literal
 
+from assistant.turns.agents import Agent, Mail
 from assistant.turns.ledger import Entry
 from assistant.turns.model import Chat, Exchange, InboxMessage, Turn, Used
 
@@ -20,6 +21,9 @@ HISTORY = "HISTORY#"
 NOTICE = "NOTICE#"
 LEDGER = "LEDGER"
 USAGE = "USAGE"
+AGENT = "AGENT#"
+AGENT_ITEM = "AGENT"
+MAIL = "MAIL#"
 SETTINGS = "SETTINGS"
 OWNER = "OWNER"
 ALLOWED = "ALLOWED"
@@ -53,6 +57,8 @@ ITEMS = (
     ),
     Item("UsageDay", "Runtime", _names(Used) | {"ttl"}),
     Item("Owner", "Runtime", frozenset({"chat_id"})),
+    Item("Agent", "Runtime", _names(Agent)),
+    Item("MailboxTurn", "Runtime", _names(Mail)),
     Item("Allowed", "Runtime", frozenset({"note"})),
     Item("StrangerMark", "Runtime", frozenset({"ttl"})),
 )
@@ -66,6 +72,16 @@ def inbox_key(message: InboxMessage) -> str:
 def turn_key(number: int) -> str:
     """Sort key of a turn."""
     return f"{TURN}{number:010d}"
+
+
+def agent_partition(chat_id: str) -> str:
+    """Partition key of a chat's agent and its mail."""
+    return f"{AGENT}{chat_id}"
+
+
+def mail_key(number: int) -> str:
+    """Sort key of a turn's mail."""
+    return f"{MAIL}{number:010d}"
 
 
 def usage_key(day: str, provider_id: str) -> str:

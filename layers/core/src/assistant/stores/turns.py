@@ -9,7 +9,7 @@ import msgspec
 
 from assistant.stores import schema
 from assistant.stores.claims import released
-from assistant.stores.dynamodb import Plain, Refused, Table, Update, Value, to_item
+from assistant.stores.dynamodb import Plain, Refused, Table, Update, Value, Write, to_item
 from assistant.turns import texts
 from assistant.turns.model import Answered, Chat, ChatClaim, Exchange, InboxMessage, Turn, TurnClaim, TurnStatus
 
@@ -79,6 +79,10 @@ class DynamoTurns:
 
     def answer(self, turn: TurnClaim, answered: Answered) -> bool:
         """OPEN → ANSWERED with the exchange, or nothing at all."""
+        return self.table.transact(*self.answering(turn.chat.chat_id, turn.number, turn.chat.epoch, answered)) is None
+
+    def answering(self, chat_id: str, number: int, epoch: int, answered: Answered) -> Sequence[Write]:
+        """The writes of an answer, for a transaction: of nothing else is it made."""
         now = int(self.clock.now())
         answer = answered.answer
         text = texts.capped(answer.text)
@@ -94,11 +98,10 @@ class DynamoTurns:
             "micro_dollars": answered.micro_dollars,
             "sent": 0,
         }
-        refused = self.table.transact(
-            self.table.change(turn.chat.chat_id, schema.turn_key(turn.number), _while_open(turn, kept)),
-            self.table.put(turn.chat.chat_id, schema.history_key(turn.number), asdict(exchange)),
+        return (
+            self.table.change(chat_id, schema.turn_key(number), _while_open(epoch, kept)),
+            self.table.put(chat_id, schema.history_key(number), asdict(exchange)),
         )
-        return refused is None
 
     def decline(self, turn: TurnClaim, declined_by: str) -> bool:
         """Note which providers refused the question."""
@@ -168,7 +171,7 @@ class DynamoTurns:
         return refused is None
 
     def _change_open(self, turn: TurnClaim, put: Mapping[str, Value | None]) -> bool:
-        update = _while_open(turn, put)
+        update = _while_open(turn.chat.epoch, put)
         return not isinstance(self.table.update(turn.chat.chat_id, schema.turn_key(turn.number), update), Refused)
 
     def _after(self, turn: TurnClaim, finished: Turn, *, hand_over: bool) -> Update:
@@ -242,10 +245,10 @@ def _unchanged(turn: Turn) -> dict[str, Any]:
     }
 
 
-def _while_open(turn: TurnClaim, put: Mapping[str, Value | None]) -> Update:
+def _while_open(epoch: int, put: Mapping[str, Value | None]) -> Update:
     return Update(
         put=put,
         condition="#status = :open AND epoch = :epoch",
         names=_STATUS,
-        values={"open": TurnStatus.OPEN, "epoch": turn.chat.epoch},
+        values={"open": TurnStatus.OPEN, "epoch": epoch},
     )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from assistant.errors import ProviderError
     from assistant.turns.accepting import Stored
+    from assistant.turns.agents import Agent, Generation, Mail
     from assistant.turns.asking import Attempt
     from assistant.turns.chain import Provider
     from assistant.turns.ledger import AccountQuota, Block, Entry, Reservation
@@ -239,6 +240,98 @@ class Owner(Protocol):
 
     def tell(self, notice: Notice) -> None:
         """Have the owner told; nobody waits for it."""
+        ...
+
+
+class Agents(Protocol):
+    """The agents of the chats and their mail. Every write for a generation is conditional on it."""
+
+    def read(self, chat_id: str) -> Agent:
+        """The agent as it is now (consistent read)."""
+        ...
+
+    def mail(self, chat_id: str) -> Sequence[Mail]:
+        """The mails that are not finished, oldest first."""
+        ...
+
+    def register(self, claim: TurnClaim, token: str, *, deadline: int) -> None:
+        """Put a turn's mail, counted; of one that is there already, renew who waits for it."""
+        ...
+
+    def withdraw(self, claim: TurnClaim) -> bool:
+        """Take a turn's mail back that nobody has taken."""
+        ...
+
+    def begin(self, chat_id: str, *, starter: str) -> Generation | None:
+        """Begin the next generation; None if an agent runs or is being started."""
+        ...
+
+    def note_task(self, generation: Generation, task_arn: str) -> bool:
+        """Note the task of a start."""
+        ...
+
+    def abandon(self, generation: Generation) -> bool:
+        """Undo a start that started nothing."""
+        ...
+
+    def occupy(self, generation: Generation, task_arn: str) -> bool:
+        """The container of that generation runs now."""
+        ...
+
+    def renew(self, generation: Generation) -> bool:
+        """Keep the lease; False if it is lost."""
+        ...
+
+    def take(self, generation: Generation, number: int) -> bool:
+        """Take a mail."""
+        ...
+
+    def answer(self, generation: Generation, mail: Mail, answered: Answered) -> bool:
+        """Store the answer of a mail that was taken, with the history pair."""
+        ...
+
+    def discard(self, generation: Generation, number: int) -> bool:
+        """Remove a mail that is finished."""
+        ...
+
+    def stop(self, generation: Generation) -> bool:
+        """Begin to stop."""
+        ...
+
+    def go_on(self, generation: Generation) -> bool:
+        """Stop stopping."""
+        ...
+
+    def release(self, generation: Generation) -> bool:
+        """Be stopped, if there is no mail."""
+        ...
+
+    def close(self, generation: Generation, *, crashed: bool) -> bool:
+        """Note that the task of that generation has ended; False if a later one has begun."""
+        ...
+
+
+class Tasks(Protocol):
+    """Where containers run."""
+
+    def run(self, generation: Generation) -> str:
+        """Start the task of a generation and answer its name; again is harmless. AgentUnavailable if none can be."""
+        ...
+
+
+class TaskTokens(Protocol):
+    """The states that wait for somebody else. Each answers False if nobody waits any more."""
+
+    def succeed(self, token: str) -> bool:
+        """Let the state go on."""
+        ...
+
+    def fail(self, token: str, error: Exception) -> bool:
+        """Let the state fail with the error's class."""
+        ...
+
+    def heartbeat(self, token: str) -> bool:
+        """Let the state go on waiting."""
         ...
 
 

@@ -1,0 +1,235 @@
+"""The agent of a chat: one at a time, fenced by its generation; how a turn gets to it and back.
+
+A turn is *mail*: registered with the token of the state that waits for it, taken by the running generation, answered,
+finished. `pending` of the agent is the number of its mails, always: both change in one transaction. Whoever died in
+between is replaced by a higher generation, and what it writes afterwards changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from assistant.errors import AgentInterrupted, AgentUnavailable
+from assistant.turns.model import TurnStatus
+
+if TYPE_CHECKING:
+    from assistant.turns.model import Answered, TurnClaim
+    from assistant.turns.ports import Agents, Clock, Tasks, TaskTokens, Turns
+
+START_SECONDS = 240
+"""Lease of a start: a container that has not reported by then is not coming."""
+
+LEASE_SECONDS = 90
+"""Lease of a running agent, which renews it every third of that."""
+
+_ANSWERED = (TurnStatus.ANSWERED, TurnStatus.DELIVERED)
+
+
+class AgentStatus(StrEnum):
+    """STOPPED → STARTING → RUNNING → STOPPING → STOPPED; a lease that ran out counts as STOPPED."""
+
+    STARTING = "STARTING"
+    RUNNING = "RUNNING"
+    STOPPING = "STOPPING"
+    STOPPED = "STOPPED"
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """The agent item; one that was never started reads as the defaults.
+
+    `started_by` names who made it STARTING, so that a retry finds its own start; `crashes` counts in a row.
+    """
+
+    status: AgentStatus = AgentStatus.STOPPED
+    generation: int = 0
+    lease_until: int = 0
+    pending: int = 0
+    in_flight: int | None = None
+    started_by: str | None = None
+    task_arn: str | None = None
+    last_activity: int | None = None
+    crashes: int | None = None
+
+
+class MailStatus(StrEnum):
+    """WAITING → TAKEN → ANSWERED, and back to WAITING if its taker died."""
+
+    WAITING = "WAITING"
+    TAKEN = "TAKEN"
+    ANSWERED = "ANSWERED"
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A turn that waits for the agent. `token`: of the state that waits; `claimed_by`: the generation that took it."""
+
+    number: int
+    epoch: int
+    task_token: str
+    status: MailStatus
+    deadline: int
+    ttl: int
+    claimed_by: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One life of a chat's agent: the fence of everything its container writes."""
+
+    chat_id: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class StartAgent:
+    """Hands a turn to the chat's agent, and starts one if none runs."""
+
+    agents: Agents
+    turns: Turns
+    tasks: Tasks
+    tokens: TaskTokens
+
+    def __call__(self, claim: TurnClaim, token: str) -> str:
+        """Register a turn and make sure that somebody will take it.
+
+        Returns:
+            What was done, for the log: `answered` (nothing to do any more), `started`, `running`.
+
+        Raises:
+            AgentUnavailable: no task could be started; the turn is registered no longer.
+        """
+        turn = self.turns.read(claim.chat.chat_id, claim.number)
+        if turn is None or turn.status != TurnStatus.OPEN or turn.epoch != claim.chat.epoch:
+            self.tokens.succeed(token)
+            return "answered"
+        self.agents.register(claim, token, deadline=turn.deadline)
+        try:
+            return self.wake(claim.chat.chat_id, starter=f"{claim.chat.execution}-{claim.number}")
+        except AgentUnavailable:
+            self.agents.withdraw(claim)
+            raise
+
+    def wake(self, chat_id: str, *, starter: str) -> str:
+        """Start the chat's agent unless one runs.
+
+        Args:
+            chat_id: the chat.
+            starter: who asks; asking again repeats a start of one's own that may not have come to anything. RunTask
+                takes a client token, so that repeating it starts nothing twice.
+        """
+        generation = self.agents.begin(chat_id, starter=starter)
+        if generation is None:
+            agent = self.agents.read(chat_id)
+            mine = agent.status == AgentStatus.STARTING and agent.started_by == starter and agent.task_arn is None
+            if not mine:
+                return "running"
+            generation = Generation(chat_id, agent.generation)
+        try:
+            task_arn = self.tasks.run(generation)
+        except AgentUnavailable:
+            self.agents.abandon(generation)
+            raise
+        self.agents.note_task(generation, task_arn)
+        return "started"
+
+
+@dataclass(frozen=True, slots=True)
+class AgentStopped:
+    """What a task that has ended held is given back."""
+
+    agents: Agents
+    turns: Turns
+    tokens: TaskTokens
+
+    def __call__(self, generation: Generation, *, crashed: bool) -> str:
+        """Give back what a dead generation held.
+
+        Returns:
+            What was done, for the log: `stopped`, or `replaced` when a later generation is at work already.
+        """
+        if not self.agents.close(generation, crashed=crashed):
+            return "replaced"
+        for mail in self.agents.mail(generation.chat_id):
+            turn = self.turns.read(generation.chat_id, mail.number)
+            if turn is not None and turn.status in _ANSWERED:
+                self.tokens.succeed(mail.task_token)
+            else:
+                self.tokens.fail(mail.task_token, AgentInterrupted("the agent's task ended"))
+            self.agents.discard(generation, mail.number)
+        return "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """The mail of a chat, as the generation that runs sees it."""
+
+    generation: Generation
+    agents: Agents
+    turns: Turns
+    tokens: TaskTokens
+    clock: Clock
+
+    def open(self, task_arn: str) -> bool:
+        """Take the place of the chat's agent; False if this generation is not the one: then it must end."""
+        return self.agents.occupy(self.generation, task_arn)
+
+    def renew(self) -> bool:
+        """Keep the place; False if it was lost: nothing may be written any more."""
+        return self.agents.renew(self.generation)
+
+    def next(self) -> Mail | None:
+        """Take the oldest mail that is worth a run; what needs none any more is finished on the way."""
+        for mail in self.agents.mail(self.generation.chat_id):
+            if self._settled(mail):
+                continue
+            if self.agents.take(self.generation, mail.number):
+                return mail
+        return None
+
+    def heartbeat(self, number: int) -> bool:
+        """Tell the waiting state that its turn is being worked on; False if nobody waits any more."""
+        found = next((mail for mail in self.agents.mail(self.generation.chat_id) if mail.number == number), None)
+        return found is not None and self.tokens.heartbeat(found.task_token)
+
+    def answer(self, mail: Mail, answered: Answered) -> bool:
+        """Store the answer with the history pair, then tell the state that waits.
+
+        Returns:
+            False if the turn had its answer by then, or this generation was replaced: nothing was written.
+        """
+        stored = self.agents.answer(self.generation, mail, answered)
+        self._finish(mail)
+        return stored
+
+    def fail(self, mail: Mail, error: Exception) -> None:
+        """The run ended without an answer: the state that waits goes on by the error's class."""
+        if self.agents.discard(self.generation, mail.number):
+            self.tokens.fail(self._token(mail), error)
+
+    def hand_back(self) -> None:
+        """Shutting down: whoever waits for a turn is told to try again, at the next generation."""
+        for mail in self.agents.mail(self.generation.chat_id):
+            if not self._settled(mail):
+                self.fail(mail, AgentInterrupted("the agent is shutting down"))
+
+    def _settled(self, mail: Mail) -> bool:
+        """Whether the turn needs no run: then it is finished."""
+        turn = self.turns.read(self.generation.chat_id, mail.number)
+        if turn is not None and turn.status == TurnStatus.OPEN and turn.epoch == mail.epoch:
+            return False
+        self._finish(mail)
+        return True
+
+    def _finish(self, mail: Mail) -> None:
+        token = self._token(mail)
+        self.tokens.succeed(token)
+        # Only now: had we died before, the mail would still hold the token for who comes after us.
+        self.agents.discard(self.generation, mail.number)
+
+    def _token(self, mail: Mail) -> str:
+        """The newest: a state that was retried meanwhile waits with another one."""
+        mails = self.agents.mail(self.generation.chat_id)
+        return next((found.task_token for found in mails if found.number == mail.number), mail.task_token)
