@@ -52,6 +52,7 @@ _XRAY_WRITE = {
 MANAGED_POLICIES = {
     "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole": _BASIC_EXECUTION,
     "arn:aws:iam::aws:policy/AWSXRayDaemonWriteAccess": _XRAY_WRITE,
+    "arn:aws:iam::aws:policy/AWSXrayWriteOnlyAccess": _XRAY_WRITE,
 }
 """AWS's managed policies, as https://docs.aws.amazon.com/aws-managed-policy/latest/reference/ prints them."""
 

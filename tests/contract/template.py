@@ -30,13 +30,13 @@ def written() -> Json:
 
 
 @cache
-def expanded() -> Json:
-    """The plain CloudFormation template that the SAM transform makes of it, with the parameters' defaults."""
+def expanded(**given: str) -> Json:
+    """The plain CloudFormation template that the SAM transform makes of it, with the parameters' defaults where not given."""
     template = copy.deepcopy(written())
     for holder in [template["Globals"]["Function"], *(r["Properties"] for r in template["Resources"].values())]:
         for name in _AT_A_BUCKET & holder.keys():
             holder[name] = "s3://bucket/key"  # where `sam deploy` would have put it
-    translated: Json = Translator({}, Parser()).translate(template, dict(PARAMETERS_WITHOUT_DEFAULT))
+    translated: Json = Translator({}, Parser()).translate(template, PARAMETERS_WITHOUT_DEFAULT | given)
     return translated
 
 

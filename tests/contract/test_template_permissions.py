@@ -33,6 +33,9 @@ LOG_DELIVERY = frozenset(
 BASIC_EXECUTION = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
 """Writes logs, nothing else; SAM gives it to every function."""
 
+XRAY_WRITE = "arn:aws:iam::aws:policy/AWSXrayWriteOnlyAccess"
+"""Writes traces, nothing else; SAM gives it to every function that is traced."""
+
 SECRETS_READ_BY: dict[str, set[str]] = {
     "Webhook": {"telegram-webhook-secret"},
     "DeliverReply": {"telegram-bot-token"},
@@ -164,3 +167,16 @@ def test_the_state_machines_arn_written_out_is_that_of_its_name() -> None:
         assert template.text(arn).partition(":stateMachine:")[2] == template.text(name), function
     started = {resource for grant in GRANTS if "states:StartExecution" in grant.actions for resource in grant.resources}
     assert {resource.partition(":stateMachine:")[2] for resource in started} == {template.text(name)}
+
+
+@pytest.mark.parametrize(
+    ("tracing", "policies"), [("Active", {BASIC_EXECUTION, XRAY_WRITE}), ("Disabled", {BASIC_EXECUTION})]
+)
+def test_a_function_may_write_traces_exactly_when_it_is_traced(tracing: str, policies: set[str]) -> None:
+    expanded = template.expanded(Tracing=tracing)
+
+    for name, role in template.resources("AWS::IAM::Role", of=expanded).items():
+        if name != "TurnStateMachineRole":
+            assert set(role["ManagedPolicyArns"]) == policies, name
+    modes = {str(one.get("TracingConfig")) for one in template.resources("AWS::Lambda::Function", of=expanded).values()}
+    assert modes == ({"{'Mode': {'Ref': 'Tracing'}}"} if tracing == "Active" else {"None"})
