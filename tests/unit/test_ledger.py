@@ -275,7 +275,7 @@ def test_an_answer_whose_cost_nobody_counted_costs_what_was_reserved(world: Worl
 
 
 def test_a_budget_is_never_exceeded_and_ends_with_its_month(world: World) -> None:
-    for _ in range(BUDGET.limit // 59_000):
+    for _ in range((BUDGET.limit - CLAUDE.least_micro_dollars) // 59_000 + 1):
         world.ledger.succeeded(world.reserve(CLAUDE, micro_dollars=62_000), micro_dollars=59_000)
 
     with pytest.raises(ProviderExhausted, match="budget used") as refused:
@@ -288,12 +288,12 @@ def test_a_budget_is_never_exceeded_and_ends_with_its_month(world: World) -> Non
 
 
 def test_a_question_that_may_cost_more_than_is_left_is_declined_and_a_cheaper_one_is_not(world: World) -> None:
-    world.ledger.succeeded(world.reserve(CLAUDE, micro_dollars=4_900_000), micro_dollars=4_900_000)
+    world.ledger.succeeded(world.reserve(CLAUDE, micro_dollars=4_850_000), micro_dollars=4_850_000)
 
     with pytest.raises(ProviderDeclined, match="may cost more than is left"):
         world.reserve(CLAUDE, micro_dollars=200_000)
 
-    world.reserve(CLAUDE, micro_dollars=62_000)
+    world.reserve(CLAUDE, micro_dollars=125_000)
 
 
 def test_a_first_question_beyond_the_whole_budget_is_declined(world: World) -> None:
@@ -353,7 +353,7 @@ def test_a_request_that_outlived_its_lease_does_not_free_the_next_ones_slot(worl
 @pytest.mark.parametrize("provider", [COPILOT, CLAUDE], ids=["requests", "dollars"])
 def test_fifty_racing_turns_take_the_ten_that_are_left(provider: Provider) -> None:
     """Each on a thread of its own. moto is not thread-safe: one update at a time, as DynamoDB promises for an item."""
-    left = {"copilot": 10, "anthropic": 620_000}[provider.id]
+    left = {"copilot": 10, "anthropic": 1_250_000}[provider.id]
     budgets = (Budget(left, "day"),) if provider is COPILOT else (Budget(left, "month", "micro_dollars"),)
     few = replace(provider, budgets=budgets)
     with a_world() as world:
@@ -371,7 +371,7 @@ def test_fifty_racing_turns_take_the_ten_that_are_left(provider: Provider) -> No
         def race(number: int) -> None:
             start.wait(timeout=10)
             with contextlib.suppress(ProviderExhausted, ProviderDeclined):
-                granted.append(world.ledger.reserve(few, holder=str(number), micro_dollars=62_000))
+                granted.append(world.ledger.reserve(few, holder=str(number), micro_dollars=125_000))
 
         threads = [threading.Thread(target=race, args=(number,)) for number in range(50)]
         for thread in threads:

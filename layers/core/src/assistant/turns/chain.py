@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 MICRO = 1_000_000
 
-LEAST_INPUT_BYTES = 8192
-"""Of the system prompt and a short question: a budget that is too small for them is used up."""
+LEAST_INPUT_BYTES = 32 * 1024
+"""Of the system prompt and a usual conversation: a budget that is too small for them is used up. If it were less, most
+questions would be declined for what they may cost, one by one, and nobody be told that the money is spent."""
 
 type Per = Literal["minute", "day", "month"]
 
