@@ -31,7 +31,7 @@ def written() -> Json:
 
 @cache
 def expanded(**given: str) -> Json:
-    """The plain CloudFormation template that the SAM transform makes of it, with the parameters' defaults where not given."""
+    """The plain CloudFormation template that the SAM transform makes of it; what is not given has its default."""
     template = copy.deepcopy(written())
     for holder in [template["Globals"]["Function"], *(r["Properties"] for r in template["Resources"].values())]:
         for name in _AT_A_BUCKET & holder.keys():
