@@ -76,6 +76,19 @@ def test_an_alarm_is_told_although_telegram_failed_at_first(system: System) -> N
     assert [text.startswith("80 % of this month's budget") for text in _told(system, before)] == [True]
 
 
+def test_what_telegram_never_takes_ends_in_the_failure_queue(system: System) -> None:
+    system.outside.telegram.order(TelegramFault.CLOSED, None)
+
+    system.cloud.set_alarm("PaidBudgetAlarm", "ALARM")
+    system.settle()
+
+    queue = system.cloud.resources["FailureQueue"]
+    (message,) = system.cloud.client("sqs").receive_message(QueueUrl=queue)["Messages"]
+    record = json.loads(message["Body"])
+    assert record["requestPayload"]["detail"]["alarmName"] == "serverless-openclaw-paid-budget"
+    assert record["requestContext"]["approximateInvokeCount"] == 3
+
+
 def test_a_refused_key_is_told_once_for_two_messages(system: System) -> None:
     chat = system.chat()
     before = len(system.heard(OWNER))
