@@ -235,6 +235,16 @@ def test_the_message_that_was_seen_growing_becomes_the_first_part(world: World, 
     assert world.messenger.calls[0]["reply_to"] is None
 
 
+def test_a_turn_has_one_message(world: World) -> None:
+    turn = _opened_and_seen(world)
+
+    assert world.turns.show_preview(turn, PREVIEW)
+    assert not world.turns.show_preview(turn, PREVIEW + 1)
+    assert world.turn().preview_id == PREVIEW
+    assert world.turns.show_preview(turn, None)
+    assert world.turns.show_preview(turn, PREVIEW + 1)
+
+
 def test_a_message_that_is_gone_is_sent(world: World, seen: TurnClaim) -> None:
     world.messenger.gone.add(PREVIEW)
 

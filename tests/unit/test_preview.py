@@ -370,7 +370,7 @@ def test_a_message_is_sent_noted_and_then_edited(chat: Chat) -> None:
             chat.grows("x" * length, 0.1)
 
     assert chat.calls[0][1:] == ("sendMessage", {"chat_id": -100, "text": "x" * 20})
-    assert chat.noted == [MESSAGE_ID]
+    assert set(chat.noted) == {MESSAGE_ID}
     assert chat.calls[1][1] == "editMessageText"
     assert chat.calls[1][2] == {"chat_id": -100, "message_id": MESSAGE_ID, "text": "x" * 60}
     assert chat.moments("sendMessage", "editMessageText") == pytest.approx([1.9, 5.9, 9.9], abs=0.25)
@@ -421,7 +421,7 @@ def test_what_failed_leaves_its_message_to_the_next(chat: Chat) -> None:
 
     assert chat.methods() == ["sendMessage", "editMessageText", "sendChatAction", "editMessageText"]
     assert chat.texts() == [ENOUGH, "…", MORE]
-    assert chat.noted == [MESSAGE_ID]
+    assert chat.noted == [MESSAGE_ID] * 3
 
 
 def test_what_failed_before_it_was_seen_changes_nothing(chat: Chat) -> None:
@@ -447,6 +447,21 @@ def test_a_message_that_somebody_deleted_is_not_sent_again(chat: Chat) -> None:
         chat.grows(MORE + MORE, 4.5)
 
     assert chat.methods() == ["sendMessage", "editMessageText", "sendChatAction"]
+
+
+@pytest.mark.parametrize("failure", [None, ConnectionError("DynamoDB does not answer")])
+def test_a_message_that_may_hold_the_answer_by_now_is_left_alone(chat: Chat, failure: Exception | None) -> None:
+    def note(_: int | None) -> bool:
+        if len(chat.noted) == 1:
+            return True
+        if failure:
+            raise failure
+        return False
+
+    chat.note = note
+    chat.breaks(ENOUGH, MORE, group=True)
+
+    assert chat.texts() == [ENOUGH]
 
 
 @pytest.mark.parametrize("failure", [None, ConnectionError("DynamoDB does not answer")])

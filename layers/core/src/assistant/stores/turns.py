@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -108,8 +108,13 @@ class DynamoTurns:
         return self._change_open(turn, {"declined_by": declined_by})
 
     def show_preview(self, turn: TurnClaim, message_id: int | None) -> bool:
-        """Note the message in which the answer is seen growing."""
-        return self._change_open(turn, {"preview_id": message_id})
+        """Note the message in which the answer is seen growing, unless there is another one."""
+        noted = _while_open(turn.chat.epoch, {"preview_id": message_id})
+        if message_id is not None:
+            only = "attribute_not_exists(preview_id) OR preview_id = :preview"
+            values = {**noted.values, "preview": message_id}
+            noted = replace(noted, condition=f"{noted.condition} AND ({only})", values=values)
+        return not isinstance(self.table.update(turn.chat.chat_id, schema.turn_key(turn.number), noted), Refused)
 
     def first_notice(self, turn: TurnClaim, notice: str, *, seconds: int) -> bool:
         """Mark that a turn gives its chat a notice; the same turn may do so again."""

@@ -173,13 +173,20 @@ class _GrowingMessage:
     def show(self, text: str) -> None:
         if self._message_id is None:
             self._begin(text)
-        elif not self._bot.edit(self._address["chat_id"], self._message_id, text):
-            raise DeliveryRefused("the preview is gone")
+        else:
+            self._edit(self._message_id, text)
 
     def take_back(self) -> None:
         """The message stays, for the next provider; without one, the delivery of the apology changes it."""
         if self._message_id is not None:
-            self._bot.edit(self._address["chat_id"], self._message_id, TAKEN_BACK)
+            self._edit(self._message_id, TAKEN_BACK)
+
+    def _edit(self, message_id: int, text: str) -> None:
+        """Change the message, if the turn is open still: afterwards it may hold the answer, which is not to be lost."""
+        if not self._shown(message_id):
+            raise DeliveryRefused("the turn is no longer open")
+        if not self._bot.edit(self._address["chat_id"], message_id, text):
+            raise DeliveryRefused("the preview is gone")
 
     def _begin(self, text: str) -> None:
         message_id = self._bot.call("sendMessage", {**self._address, "text": text})

@@ -135,7 +135,7 @@ class Turns(Protocol):
         ...
 
     def show_preview(self, turn: TurnClaim, message_id: int | None) -> bool:
-        """Note the message in which an open turn's answer is seen growing; None: it is gone."""
+        """Note the message in which an open turn's answer is seen growing; None: it is gone. False: it has another."""
         ...
 
     def settle(self, turn: TurnClaim, settled: Turn) -> bool:
