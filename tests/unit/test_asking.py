@@ -121,7 +121,8 @@ def test_a_conversation_that_is_too_long_is_shortened_once(world: World) -> None
 
     assert [len(said) for said in model.asked[-2:]] == [11, 5]
     assert model.asked[-1][0].text == "question 3"
-    assert [attempt.outcome for attempt in world.journal.attempts[-2:]] == ["failed", "answered"]
+    attempts = world.journal.attempts[-2:]
+    assert [(attempt.outcome, attempt.fallback) for attempt in attempts] == [("failed", False), ("answered", False)]
     assert world.ledger.entries()["copilot"].windows["day:2026-11-22"] == 7
 
 
@@ -140,6 +141,21 @@ def test_a_question_that_is_refused_goes_on_and_blocks_nobody(world: World, reas
     world.say("another")
     world.run_all()
     assert world.texts()[1] == "copilot: another"
+
+
+def test_a_conversation_that_is_too_long_even_then_goes_to_the_next(world: World) -> None:
+    world.say("first")
+    world.run_all()
+    world.say("second")
+    world.run_all()
+    world.models["copilot"].script = [ProviderDeclined("copilot", CONTEXT_TOO_LONG)] * 3
+
+    world.say("third")
+    world.run_all()
+
+    assert len(world.models["copilot"].asked) == 4
+    assert world.texts()[2] == "openrouter: third"
+    assert [attempt.fallback for attempt in world.journal.attempts[-3:]] == [False, True, True]
 
 
 def test_a_question_that_everybody_refuses_is_not_asked_again(world: World) -> None:

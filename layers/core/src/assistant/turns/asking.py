@@ -120,7 +120,7 @@ class Asking:
         try:
             return self._attempt(claim, turn, shown)
         except ProviderDeclined as error:
-            if error.reason != CONTEXT_TOO_LONG or not shown.exchanges:
+            if not _may_be_shortened(shown, error):
                 raise
         return self._attempt(claim, turn, shown.shortened())
 
@@ -150,7 +150,9 @@ class Asking:
         try:
             reservation, answer = self._request(claim, turn, shown)
         except ProviderError as error:
-            self.journal.attempted(replace(noted.failed(error), milliseconds=self._milliseconds(began)))
+            fallback = not _may_be_shortened(shown, error)
+            failed = replace(noted.failed(error), fallback=fallback, milliseconds=self._milliseconds(began))
+            self.journal.attempted(failed)
             raise
         cost = self.provider.price.cost(answer.usage) if answer.usage else reservation.micro_dollars
         kept = Answered(answer, turn.text, self.provider.id, shown.position, cost)
@@ -220,6 +222,11 @@ class Asking:
 
     def _milliseconds(self, began: float) -> int:
         return round((self.clock.now() - began) * 1000)
+
+
+def _may_be_shortened(shown: Conversation, error: ProviderError) -> bool:
+    """Whether the same provider is asked once more, with less."""
+    return error.reason == CONTEXT_TOO_LONG and shown.can_be_shortened
 
 
 def _used(usage: Usage, micro_dollars: int) -> Used:

@@ -27,12 +27,16 @@ FRAME_BYTES = 64
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """The exchanges that are shown, oldest first, and the question; `position` is the place of its exchange."""
+    """The exchanges that are shown, oldest first, and the question; `position` is the place of its exchange.
+
+    `whole` until it has been shortened because a provider called it too long.
+    """
 
     exchanges: tuple[Exchange, ...]
     question: str
     position: int
     now: float
+    whole: bool = True
 
     def said(self) -> list[Said]:
         """As a provider takes it. The time is told beside the question: in the text it would change what is cached."""
@@ -46,7 +50,12 @@ class Conversation:
 
     def shortened(self) -> Conversation:
         """The newer half of the exchanges."""
-        return replace(self, exchanges=self.exchanges[(len(self.exchanges) + 1) // 2 :])
+        return replace(self, exchanges=self.exchanges[(len(self.exchanges) + 1) // 2 :], whole=False)
+
+    @property
+    def can_be_shortened(self) -> bool:
+        """Whether it may be asked once more, with less of it."""
+        return self.whole and bool(self.exchanges)
 
     def size(self, system: str) -> int:
         """Bytes of all that is said, which is more than its tokens can be."""
