@@ -5,11 +5,12 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
-from local import chat, demo
+from local import caching, chat, demo, month
 from local.simulators.faults import Fault
 from local.simulators.outside import CONNECTIONS
 from local.stage import BUILD_DIR, StageError
@@ -18,6 +19,8 @@ _CANNOT_RUN = 2
 _INTERRUPTED = 130
 _MOST_MESSAGES = 5_000
 _MOST_CHATS = 100
+_MOST_DOLLARS = 1_000
+_OF_THE_MONTH = ("messages_per_day", "ollama_per_day", "dollars", "days")
 
 _KEYS = ", ".join(connection.variable for connection in CONNECTIONS.values())
 _DEMO = f"""\
@@ -25,8 +28,12 @@ A virtual day, from 00:00 UTC: messages evenly spread over 24 hours over a few c
 before has been answered, through the template, the state machine and the functions that are deployed. Ends
 with a table and build/demo.json; exit code 1 if a figure is not as expected.
 
+With --month, thirty days through the ledger, the routing rules and the Ask states instead, on a driven clock and
+without processes; figures in build/month.json. With --cache, hundred-turn conversations with a simulated Claude: how
+much of them is read from its prompt cache; figures in build/cache.json.
+
 Telegram and the providers are simulated. A provider whose key is in the environment is the real one, unless
---simulated is given: {_KEYS}.
+--simulated (or --month, or --cache) is given: {_KEYS}.
 """
 _FAULTS = f"""\
 faults: {", ".join(Fault)}
@@ -44,7 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    parsed = _parser().parse_args(arguments)
+    parser = _parser()
+    parsed = parser.parse_args(arguments)
+    if parsed.command == "demo" and not parsed.month and _names_a_month(parsed):
+        parser.error("the options of a month need --month")
     # Whoever ends this, the functions' processes end with it.
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, signal.default_int_handler)
@@ -54,13 +64,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if parsed.command == "chat":
             return chat.run(console, build_dir=parsed.build_dir, simulate_all=parsed.simulated)
-        return demo.run(_demo_options(parsed), console)
+        return _demo(parsed, console)
     except StageError as error:
         console.print(str(error), style="bold red", markup=False)
         return _CANNOT_RUN
     except KeyboardInterrupt:
         console.print("stopped")
         return _INTERRUPTED
+
+
+def _demo(parsed: argparse.Namespace, console: Console) -> int:
+    if parsed.month:
+        return month.run(_month_options(parsed), console)
+    if parsed.cache:
+        return caching.run(console, parsed.output or caching.OUTPUT)
+    return demo.run(_demo_options(parsed), console)
+
+
+def _names_a_month(parsed: argparse.Namespace) -> bool:
+    return parsed.busy or parsed.carry_over or any(getattr(parsed, name) is not None for name in _OF_THE_MONTH)
+
+
+def _month_options(parsed: argparse.Namespace) -> month.Options:
+    """The month that was asked for: `--busy` is a preset, from which single options may differ."""
+    preset = month.BUSY if parsed.busy else month.Options()
+    changes = {name: getattr(parsed, name) for name in _OF_THE_MONTH if getattr(parsed, name) is not None}
+    return replace(preset, carry_over=parsed.carry_over, output=parsed.output or month.OUTPUT, **changes)
 
 
 def _demo_options(parsed: argparse.Namespace) -> demo.Options:
@@ -71,7 +100,7 @@ def _demo_options(parsed: argparse.Namespace) -> demo.Options:
         refuse_all=parsed.refuse_all,
         build_dir=parsed.build_dir,
         simulate_all=parsed.simulated,
-        output=parsed.output,
+        output=parsed.output or demo.OUTPUT,
     )
 
 
@@ -104,12 +133,46 @@ def _parser() -> argparse.ArgumentParser:
         help="all four refuse the first message (then the day has just this one): one apology, and the answer "
         "by itself when the first block ends",
     )
-    day.add_argument("--output", type=Path, default=demo.OUTPUT, help="where the figures go (default build/demo.json)")
+    day.add_argument("--output", type=Path, help="where the figures go (default build/demo.json)")
+    _add_figures(day)
     talk = commands.add_parser("chat", help="chat with the assistant", description="Chat with the assistant.")
     for command in (day, talk):
         command.add_argument("--build-dir", type=Path, default=BUILD_DIR, help="where `sam build` put the functions")
         command.add_argument("--simulated", action="store_true", help="simulate all providers, whatever keys are set")
     return parser
+
+
+def _add_figures(day: argparse.ArgumentParser) -> None:
+    """The demo's other figures."""
+    instead = day.add_mutually_exclusive_group()
+    instead.add_argument("--month", action="store_true", help="thirty days through the ledger instead of a day")
+    instead.add_argument("--cache", action="store_true", help="conversations with Claude's prompt cache instead")
+    options = day.add_argument_group("with --month")
+    options.add_argument(
+        "--busy",
+        action="store_true",
+        help=f"{month.BUSY.messages_per_day} messages a day, an Ollama Cloud that allows {month.BUSY.ollama_per_day} a "
+        "day: the budget ends",
+    )
+    options.add_argument(
+        "--messages-per-day", type=_whole(_MOST_MESSAGES), help=f"how many (default {month.MESSAGES_PER_DAY})"
+    )
+    options.add_argument(
+        "--ollama-per-day", type=_whole(_MOST_MESSAGES), help="what Ollama Cloud allows (default: all)"
+    )
+    options.add_argument("--dollars", type=_dollars, help=f"Claude's budget for the month (default {month.DOLLARS:g})")
+    options.add_argument("--days", type=_whole(month.DAYS), help=f"how many (default {month.DAYS})")
+    options.add_argument("--carry-over", action="store_true", help="Copilot's unused days are carried over")
+
+
+def _dollars(text: str) -> float:
+    try:
+        dollars = float(text)
+    except ValueError:
+        dollars = -1.0
+    if not 0 <= dollars <= _MOST_DOLLARS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of dollars from 0 to {_MOST_DOLLARS}")
+    return dollars
 
 
 def _whole(most: int) -> Callable[[str], int]:

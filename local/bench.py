@@ -2,6 +2,7 @@
 
 Measured: bringing up each function (import and wiring, as Lambda's init phase does it) against importing boto3 and
 making one client, which no function can do without; and a message through the whole warm system against a plain Query.
+Then what Claude reads from its prompt cache (`local.caching`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from local import caching
 from local.stage import BUILD_DIR, StageError, set_up
 from local.template import Template
 
@@ -38,7 +40,7 @@ _CHAT = 42
 
 
 def main() -> int:
-    """Measure, print, and write build/bench.json; exit code 1 if there is no build."""
+    """Measure, print, write build/bench.json and build/cache.json; exit code 1 if there is no build or no caching."""
     console = Console()
     try:
         figures = {"init": _init(console), "message": _message(console)}
@@ -48,7 +50,7 @@ def main() -> int:
     OUTPUT.parent.mkdir(exist_ok=True)
     OUTPUT.write_text(json.dumps(figures, indent=2) + "\n")
     _show(console, figures)
-    return 0
+    return caching.run(console)
 
 
 def _init(console: Console) -> dict[str, float]:

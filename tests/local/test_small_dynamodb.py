@@ -1,0 +1,103 @@
+"""The ledger's small table does what moto does: every request of a busy month is made of both."""
+
+from dataclasses import replace
+from io import StringIO
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from rich.console import Console
+
+from local import expressions
+from local.direct_dynamodb import DirectDynamoDb
+from local.expressions import Scope
+from local.month import BUSY, Month
+from local.simulators.faults import Fault
+from local.small_dynamodb import SmallDynamoDb
+
+QUIET = Console(file=StringIO())
+REFUSED = "ConditionalCheckFailedException"
+
+
+class BothRefused(ClientError):
+    pass
+
+
+class Both:
+    """Makes each request of moto and of the small table, and compares the answers."""
+
+    exceptions = SimpleNamespace(ConditionalCheckFailedException=BothRefused)
+
+    def __init__(self) -> None:
+        self.small, self.moto = SmallDynamoDb(), DirectDynamoDb()
+        self.moto.create_table("runtime")
+        self.compared: dict[str, int] = {}
+        self.refused = 0
+
+    def __getattr__(self, operation: str) -> Any:
+        def call(**request: Any) -> Any:
+            small, moto = _answer(self.small, operation, request), _answer(self.moto, operation, request)
+            assert small == moto, request
+            self.compared[operation] = self.compared.get(operation, 0) + 1
+            if isinstance(small, dict) and "refused" in small:
+                self.refused += 1
+                response: Any = {"Error": {"Code": REFUSED}, **small["refused"]}
+                raise BothRefused(response, operation)
+            return small
+
+        return call
+
+
+def _answer(client: Any, operation: str, request: dict[str, Any]) -> Any:
+    try:
+        answer = getattr(client, operation)(**request)
+    except client.exceptions.ConditionalCheckFailedException as error:
+        item = error.response.get("Item")
+        return {"refused": {"Item": item} if item else {}}
+    return {name: answer[name] for name in ("Item", "Items", "Attributes") if name in answer}
+
+
+@pytest.mark.parametrize("carry_over", [False, True])
+def test_every_request_of_a_busy_month_gets_the_answer_that_moto_gives(*, carry_over: bool) -> None:
+    both: Any = Both()
+    few = replace(BUSY, days=2, messages_per_day=150, ollama_per_day=20, dollars=0.2, carry_over=carry_over)
+    month = Month(few, client=both)
+    month.vendors.openrouter.order(Fault.THROTTLED, 1)
+    month.vendors.ollama.order(Fault.SERVER_ERROR, 3)
+    month.vendors.anthropic.order(Fault.UNAUTHORIZED, 1)
+
+    month.pass_by(QUIET)
+
+    assert both.compared["update_item"] > 300
+    assert both.compared["query"] > 300
+    assert both.refused > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("attribute_exists(a) AND b = :two", True),
+        ("attribute_not_exists(a) OR #n < :two", True),
+        ("(attribute_not_exists(a) OR a = :two) AND b <= :two", False),
+        ("attribute_not_exists(gone) AND (a <> :two OR gone = :two)", True),
+        ("gone <= :two", False),
+        ("word > :two", False),
+    ],
+)
+def test_a_condition_is_read_as_it_stands(text: str, *, holds: bool) -> None:
+    item = {"a": {"N": "1"}, "b": {"N": "2"}, "word": {"S": "3"}}
+
+    assert expressions.condition(text)(Scope(item, {"#n": "a"}, {":two": {"N": "2"}})) is holds
+
+
+@pytest.mark.parametrize("text", ["contains(a, :b)", "a =", "a = :b c", "a.b = :c", "NOT a = :b", ""])
+def test_a_condition_that_is_not_understood_is_an_error(text: str) -> None:
+    with pytest.raises(ValueError, match="not an expression"):
+        expressions.condition(text)
+
+
+@pytest.mark.parametrize("text", ["ADD a :b", "SET a", "SET a = list_append(a, :b)"])
+def test_an_update_that_is_not_understood_is_an_error(text: str) -> None:
+    with pytest.raises(ValueError, match="not an expression"):
+        expressions.update(text)
