@@ -33,7 +33,7 @@ def written() -> Json:
 def expanded(**given: str) -> Json:
     """The plain CloudFormation template that the SAM transform makes of it; what is not given has its default."""
     template = copy.deepcopy(written())
-    for holder in [template["Globals"]["Function"], *(r["Properties"] for r in template["Resources"].values())]:
+    for holder in [template["Globals"]["Function"], *(r.get("Properties", {}) for r in template["Resources"].values())]:
         for name in _AT_A_BUCKET & holder.keys():
             holder[name] = "s3://bucket/key"  # where `sam deploy` would have put it
     translated: Json = Translator({}, Parser()).translate(template, PARAMETERS_WITHOUT_DEFAULT | given)

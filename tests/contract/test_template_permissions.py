@@ -17,6 +17,9 @@ XRAY = frozenset(
         "xray:GetSamplingTargets",
     }
 )
+ECR_LOGIN = frozenset({"ecr:GetAuthorizationToken"})
+"""Service authorization reference, Amazon ECR: it takes no resource."""
+
 LOG_DELIVERY = frozenset(
     {
         # Step Functions developer guide, "Logging", IAM policies for CloudWatch Logs: these take no resource.
@@ -43,7 +46,15 @@ SECRETS_READ_BY: dict[str, set[str]] = {
     "CorrectLedger": {"openrouter-api-key"},
     **{provider.state: {provider.secret, "telegram-bot-token"} for provider in load_chain().providers},
 }
-RUNTIME_PARTITIONS = {schema.LEDGER, schema.USAGE, schema.SETTINGS, schema.ALLOWED, f"{schema.STRANGER}*"}
+RUNTIME_PARTITIONS = {
+    schema.LEDGER,
+    schema.USAGE,
+    schema.SETTINGS,
+    schema.ALLOWED,
+    f"{schema.STRANGER}*",
+    f"{schema.AGENT}*",
+}
+AGENT_ROLES = ["AgentTaskRole", "AgentExecutionRole"]
 EXECUTIONS_STARTED_BY = {"Webhook", "DeliverReply", "TurnStopped", "Sweep"}
 GRANTS = template.grants()
 FUNCTIONS = list(template.functions())
@@ -58,7 +69,8 @@ def test_every_function_has_a_role_of_its_own() -> None:
 
     assert roles == {name: f"{name}Role.Arn" for name in roles}
     assert [name for name, function in template.written_functions().items() if "Role" in function] == []
-    assert template.resources("AWS::IAM::Role").keys() == {f"{name}Role" for name in [*roles, "TurnStateMachine"]}
+    others = {"TurnStateMachineRole", *AGENT_ROLES}
+    assert template.resources("AWS::IAM::Role").keys() == {f"{name}Role" for name in roles} | others
 
 
 def test_no_role_has_a_managed_policy_but_that_for_writing_logs() -> None:
@@ -74,10 +86,13 @@ def test_every_statement_allows_named_actions() -> None:
     assert [(grant.role, action) for grant in GRANTS for action in grant.actions if "*" in action] == []
 
 
-def test_every_statement_names_its_resources_but_for_log_deliveries_and_traces() -> None:
+def test_every_statement_names_its_resources_but_for_those_that_have_none() -> None:
     unnamed = [(grant.role, grant.actions) for grant in GRANTS if "*" in grant.resources]
 
-    assert unnamed == [("TurnStateMachineRole", LOG_DELIVERY), ("TurnStateMachineRole", XRAY)]
+    assert sorted(unnamed, key=str) == sorted(
+        [("TurnStateMachineRole", LOG_DELIVERY), ("TurnStateMachineRole", XRAY), ("AgentExecutionRole", ECR_LOGIN)],
+        key=str,
+    )
 
 
 def test_nobody_may_write_traces_unless_they_are_wanted() -> None:
@@ -96,10 +111,17 @@ def test_the_owner_is_told_by_the_asks_alone() -> None:
     assert tellers == {f"{provider.state}Role" for provider in load_chain().providers}
 
 
-def test_a_wildcard_in_a_resource_stands_only_for_the_executions_of_the_state_machine() -> None:
+def test_a_wildcard_in_a_resource_stands_for_what_has_no_name_yet() -> None:
     wild = {resource for grant in GRANTS for resource in grant.resources if "*" in resource and resource != "*"}
 
-    assert [resource for resource in wild if not resource.endswith(":execution:${AWS::StackName}-turn:*")] == []
+    account = "${AWS::Region}:${AWS::AccountId}"
+    assert wild == {
+        f"arn:${{AWS::Partition}}:states:{account}:execution:${{AWS::StackName}}-turn:*",
+        f"arn:${{AWS::Partition}}:ecs:{account}:task-definition/${{AWS::StackName}}-agent:*",  # its revisions
+        f"arn:${{AWS::Partition}}:ecs:{account}:task/${{AgentCluster}}/*",
+        f"arn:${{AWS::Partition}}:ecr:{account}:repository/*",  # the image is the owner's choice
+        "${WorkspacesBucket.Arn}/workspaces/*",
+    }
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -176,7 +198,7 @@ def test_a_function_may_write_traces_exactly_when_it_is_traced(tracing: str, pol
     expanded = template.expanded(Tracing=tracing)
 
     for name, role in template.resources("AWS::IAM::Role", of=expanded).items():
-        if name != "TurnStateMachineRole":
+        if name not in ("TurnStateMachineRole", *AGENT_ROLES):
             assert set(role["ManagedPolicyArns"]) == policies, name
     modes = {str(one.get("TracingConfig")) for one in template.resources("AWS::Lambda::Function", of=expanded).values()}
     assert modes == ({"{'Mode': {'Ref': 'Tracing'}}"} if tracing == "Active" else {"None"})

@@ -109,7 +109,7 @@ def test_every_log_group_expires_and_is_used() -> None:
     assert {name: group.get("RetentionInDays") for name, group in groups.items()} == {
         name: {"Ref": "LogRetentionDays"} for name in groups
     }
-    assert groups.keys() == {f"{name}LogGroup" for name in [*FUNCTIONS, "TelegramApi", "TurnStateMachine"]}
+    assert groups.keys() == {f"{name}LogGroup" for name in [*FUNCTIONS, "TelegramApi", "TurnStateMachine", "Agent"]}
 
 
 def test_the_access_log_holds_nothing_that_somebody_sent() -> None:
@@ -153,7 +153,7 @@ def test_the_api_is_throttled_and_has_the_one_route() -> None:
 
 
 def test_the_asynchronous_functions_are_those_that_events_invoke() -> None:
-    assert ASYNCHRONOUS == ["TurnStopped", "Sweep", "CorrectLedger", "TellOwner"]
+    assert ASYNCHRONOUS == ["TurnStopped", "AgentStopped", "Sweep", "CorrectLedger", "TellOwner"]
 
 
 @pytest.mark.parametrize("name", ASYNCHRONOUS)

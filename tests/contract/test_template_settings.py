@@ -27,6 +27,8 @@ SETTINGS_OF: dict[str, tuple[type, ...]] = {
     "ReportFailure": (settings.PreparationSettings, settings.ChainSettings),
     "TurnStopped": (settings.RecoverySettings,),
     "Sweep": (settings.RecoverySettings,),
+    "StartAgent": (settings.StartAgentSettings,),
+    "AgentStopped": (settings.AgentSettings,),
     "CorrectLedger": (settings.CorrectionSettings, settings.ChainSettings),
     "TellOwner": (settings.NotificationSettings,),
 }

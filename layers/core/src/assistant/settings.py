@@ -84,6 +84,24 @@ class RecoverySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentSettings(ConversationSettings):
+    """For what gives turns to the agent, or takes them back."""
+
+    runtime_table: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartAgentSettings(AgentSettings):
+    """For StartAgent. Without an agent all but the mode are empty; `agent_subnets` are separated by commas."""
+
+    agent_mode: str
+    agent_cluster: str
+    agent_task_definition: str
+    agent_subnets: str
+    agent_security_group: str
+
+
+@dataclass(frozen=True, slots=True)
 class CorrectionSettings:
     """For CorrectLedger. `provider_base_url`: asked instead of the chain's, if not empty."""
 
@@ -108,6 +126,8 @@ SETTINGS = (
     AskSettings,
     DeliverySettings,
     RecoverySettings,
+    AgentSettings,
+    StartAgentSettings,
     CorrectionSettings,
     NotificationSettings,
 )

@@ -29,24 +29,31 @@ if TYPE_CHECKING:
 
     from assistant.providers.protocol import WireProtocol
     from assistant.providers.vendors import Vendor
+    from assistant.stores.agents import DynamoAgents
     from assistant.stores.ledger import DynamoLedger
     from assistant.stores.owner import LambdaOwner
     from assistant.stores.secrets import SsmSecrets
+    from assistant.stores.tokens import StepFunctionsTokens
     from assistant.stores.turns import DynamoTurns
     from assistant.telegram.client import TelegramMessenger
     from assistant.turns.accepting import Acceptance
+    from assistant.turns.agents import AgentStopped, StartAgent
     from assistant.turns.asking import Asking
     from assistant.turns.chain import Chain, Provider
     from assistant.turns.correcting import Correction
     from assistant.turns.delivering import Delivery
     from assistant.turns.failing import FailureReport
     from assistant.turns.notifying import Notification
-    from assistant.turns.ports import Clock
+    from assistant.turns.ports import Clock, Tasks
     from assistant.turns.preparing import Preparation
     from assistant.turns.reporting import Reporting
 
 _AWS = Config(connect_timeout=1, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 2})
 """Two tries fit into the shortest function timeout, 10 s; the state machine has its own."""
+
+_ECS = Config(connect_timeout=1, read_timeout=8, retries={"total_max_attempts": 1})
+"""RunTask finds a place for the task before it answers. A try on Spot and one on demand fit into StartAgent's timeout;
+asking again is the state machine's, and harmless."""
 
 
 class SystemClock:
@@ -204,6 +211,22 @@ def sweeping() -> Sweeping:
     return Sweeping(DynamoClaims(_table(needs.conversations_table), _clock), recovery())
 
 
+def start_agent() -> StartAgent:
+    """What StartAgent does."""
+    from assistant.turns.agents import StartAgent
+
+    needs = settings.from_environment(settings.StartAgentSettings)
+    return StartAgent(_agents(needs), _turns(needs), _tasks(needs), _tokens())
+
+
+def agent_stopped() -> AgentStopped:
+    """What AgentStopped does."""
+    from assistant.turns.agents import AgentStopped
+
+    needs = settings.from_environment(settings.AgentSettings)
+    return AgentStopped(_agents(needs), _turns(needs), _tokens())
+
+
 def correction(provider_id: str) -> Callable[[], Correction]:
     """What CorrectLedger does with a provider."""
 
@@ -231,8 +254,8 @@ def notification() -> Notification:
 
 
 @cache
-def _client(service: str) -> Any:
-    return boto3.client(service, config=_AWS)  # type: ignore[call-overload]
+def _client(service: str, config: Config = _AWS) -> Any:
+    return boto3.client(service, config=config)  # type: ignore[call-overload]
 
 
 def _table(name: str) -> Table:
@@ -258,6 +281,35 @@ def _turns(needs: settings.ConversationSettings) -> DynamoTurns:
     from assistant.stores.turns import DynamoTurns
 
     return DynamoTurns(_table(needs.conversations_table), _clock, needs.history_days)
+
+
+def _agents(needs: settings.AgentSettings) -> DynamoAgents:
+    from assistant.stores.agents import DynamoAgents
+
+    return DynamoAgents(_table(needs.runtime_table), _turns(needs), _clock)
+
+
+def _tasks(needs: settings.StartAgentSettings) -> Tasks:
+    from assistant.stores.tasks import FargateTasks, NoTasks
+
+    if needs.agent_mode == "off":
+        return NoTasks("the agent is switched off")
+    if not needs.agent_cluster:
+        return NoTasks("no agent is deployed")
+    return FargateTasks(
+        client=_client("ecs", _ECS),
+        cluster=needs.agent_cluster,
+        task_definition=needs.agent_task_definition,
+        subnets=needs.agent_subnets.split(","),
+        security_group=needs.agent_security_group,
+        warn=logger.warning,
+    )
+
+
+def _tokens() -> StepFunctionsTokens:
+    from assistant.stores.tokens import StepFunctionsTokens
+
+    return StepFunctionsTokens(_client("stepfunctions"))
 
 
 def _ledger(table: str) -> DynamoLedger:

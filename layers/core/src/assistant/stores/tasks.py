@@ -102,6 +102,17 @@ class FargateTasks:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class NoTasks:
+    """Where no container can run; `reason` says why."""
+
+    reason: str
+
+    def run(self, generation: Generation) -> str:
+        """Raise AgentUnavailable."""
+        raise AgentUnavailable(f"{self.reason} (chat {generation.chat_id})")
+
+
 def _client_token(generation: Generation, capacity: str) -> str:
     """At most 64 characters; unique per cluster for 24 hours, and the same parameters have to go with it (ECS API)."""
     return hashlib.sha256(f"{generation.chat_id}/{generation.number}/{capacity}".encode()).hexdigest()
