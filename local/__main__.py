@@ -82,14 +82,21 @@ def _demo(parsed: argparse.Namespace, console: Console) -> int:
 
 
 def _names_a_month(parsed: argparse.Namespace) -> bool:
-    return parsed.busy or parsed.carry_over or any(getattr(parsed, name) is not None for name in _OF_THE_MONTH)
+    switches = (parsed.busy, parsed.carry_over, parsed.quiet_weekends)
+    return any(switches) or any(getattr(parsed, name) is not None for name in _OF_THE_MONTH)
 
 
 def _month_options(parsed: argparse.Namespace) -> month.Options:
     """The month that was asked for: `--busy` is a preset, from which single options may differ."""
     preset = month.BUSY if parsed.busy else month.Options()
     changes = {name: getattr(parsed, name) for name in _OF_THE_MONTH if getattr(parsed, name) is not None}
-    return replace(preset, carry_over=parsed.carry_over, output=parsed.output or month.OUTPUT, **changes)
+    return replace(
+        preset,
+        carry_over=parsed.carry_over,
+        quiet_weekends=parsed.quiet_weekends,
+        output=parsed.output or month.OUTPUT,
+        **changes,
+    )
 
 
 def _demo_options(parsed: argparse.Namespace) -> demo.Options:
@@ -163,6 +170,7 @@ def _add_figures(day: argparse.ArgumentParser) -> None:
     options.add_argument("--dollars", type=_dollars, help=f"Claude's budget for the month (default {month.DOLLARS:g})")
     options.add_argument("--days", type=_whole(month.DAYS), help=f"how many (default {month.DAYS})")
     options.add_argument("--carry-over", action="store_true", help="Copilot's unused days are carried over")
+    options.add_argument("--quiet-weekends", action="store_true", help="nobody writes on Saturdays and Sundays")
 
 
 def _dollars(text: str) -> float:

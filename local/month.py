@@ -12,7 +12,7 @@ import json
 import time
 from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +62,7 @@ CHATS = 4
 COPILOT_PER_MONTH = 2000
 OPENROUTER_PER_DAY = 50
 _DAY_S = 86_400
+_WEEKEND = (5, 6)
 _MICRO = 1_000_000
 _KEY = "simulated-key"
 _BUDGET = "budget"
@@ -84,6 +85,7 @@ class Options:
         ollama_per_day: What the simulated Ollama Cloud allows in a day; None for any number.
         dollars: Claude's budget for the month.
         carry_over: Whether Copilot's unused days are carried over.
+        quiet_weekends: Whether nobody writes on Saturdays and Sundays.
         days: How many days.
         output: Where the figures are written.
     """
@@ -92,6 +94,7 @@ class Options:
     ollama_per_day: int | None = None
     dollars: float = DOLLARS
     carry_over: bool = False
+    quiet_weekends: bool = False
     days: int = DAYS
     output: Path = OUTPUT
 
@@ -170,6 +173,7 @@ class Figures:
     ollama_per_day: int | None
     budget_dollars: float
     carry_over: bool
+    quiet_weekends: bool
     messages: int
     answered: int
     refused: int
@@ -279,16 +283,21 @@ class Month:
 
     def pass_by(self, console: Console) -> None:
         """Send all messages."""
-        total = self.options.messages_per_day
         with _progress(console) as progress:
             bar = progress.add_task("the month", total=self.options.days)
             for day in range(self.options.days):
-                begins = START.timestamp() + day * _DAY_S
-                for number in range(total):
-                    self.clock.jump_to(begins + number * _DAY_S / total)
-                    self._message(number)
+                self._day_passes(START + timedelta(days=day))
                 self.openrouter_days.append(self.vendors.openrouter.day.used(self.clock.now()))
                 progress.advance(bar)
+
+    def _day_passes(self, begins: datetime) -> None:
+        quiet = self.options.quiet_weekends and begins.weekday() in _WEEKEND
+        messages = 0 if quiet else self.options.messages_per_day
+        self.clock.jump_to(begins.timestamp())
+        self.answered[_day(begins.timestamp())] = Counter()
+        for number in range(messages):
+            self.clock.jump_to(begins.timestamp() + number * _DAY_S / messages)
+            self._message(number)
 
     def _message(self, number: int) -> None:
         chat_id = str(1001 + number % CHATS)
@@ -318,6 +327,7 @@ class Month:
             ollama_per_day=self.options.ollama_per_day,
             budget_dollars=self.options.dollars,
             carry_over=self.options.carry_over,
+            quiet_weekends=self.options.quiet_weekends,
             messages=sum(day.total() for day in self.answered.values()),
             answered=sum(by_provider.values()),
             refused=len(self.refusals),

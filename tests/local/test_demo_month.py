@@ -10,7 +10,6 @@ from rich.console import Console
 
 from assistant.errors import ProviderBusy, ProviderExhausted, ProviderThrottled, ProviderUnavailable
 from assistant.turns.model import ChatClaim, TurnClaim
-from local import month
 from local.__main__ import main
 from local.in_memory import DrivenClock
 from local.month import BUSY, Figures, Month, Options, problems_of
@@ -69,15 +68,17 @@ def test_a_quota_that_only_the_vendor_knows_is_found_out_once_a_day(busy: Figure
 
 
 def test_unused_days_of_copilot_are_used_later_if_that_is_set() -> None:
-    few, many = replace(PLAIN, days=1, messages_per_day=40, carry_over=True), 200
-    passing = passed(few)
-    passing.clock.jump_to(month.START.timestamp() + 86_400)
-    for number in range(many):
-        passing.clock.advance(60)
-        passing._message(number)
+    """The first of November 2026 is a Sunday."""
+    saved = passed(replace(PLAIN, days=3, quiet_weekends=True, carry_over=True)).figures(0)
 
-    assert passing.answered["2026-11-01"]["copilot"] == 40
-    assert passing.answered["2026-11-02"]["copilot"] == 2 * 66 - 40
+    assert [day.answered["copilot"] for day in saved.per_day] == [0, 2 * 66, 66]
+    assert problems_of(saved) == []
+
+
+def test_unused_days_of_copilot_are_lost_otherwise() -> None:
+    lost = passed(replace(PLAIN, days=3, quiet_weekends=True)).figures(0)
+
+    assert [day.answered["copilot"] for day in lost.per_day] == [0, 66, 66]
 
 
 def test_a_message_that_is_refused_while_a_free_request_is_left_is_counted() -> None:
