@@ -115,7 +115,7 @@ class Chat:
             self.noted.append(message_id)
             return self.note(message_id)
 
-        where = Preview(9, group, message_id, shown) if preview else None
+        where = Preview(9, group, message_id, shown, reply_to=5) if preview else None
         self.timer.started.clear()
         with self.messenger.composing("-100" if group else "42", thread_id, where) as show:
             self._show = show
@@ -369,7 +369,9 @@ def test_a_message_is_sent_noted_and_then_edited(chat: Chat) -> None:
         for length in range(1, 121):
             chat.grows("x" * length, 0.1)
 
-    assert chat.calls[0][1:] == ("sendMessage", {"chat_id": -100, "text": "x" * 20})
+    as_reply = {"message_id": 5, "allow_sending_without_reply": True}
+    message = {"chat_id": -100, "text": "x" * 20, "reply_parameters": as_reply}
+    assert chat.calls[0][1:] == ("sendMessage", message)
     assert set(chat.noted) == {MESSAGE_ID}
     assert chat.calls[1][1] == "editMessageText"
     assert chat.calls[1][2] == {"chat_id": -100, "message_id": MESSAGE_ID, "text": "x" * 60}

@@ -17,6 +17,7 @@ from assistant.errors import (
 )
 from assistant.telegram import parts
 from assistant.telegram.preview import Composing, MonotonicTimer, Pace, Timer
+from assistant.telegram.responses import as_reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -154,10 +155,7 @@ class TelegramMessenger:
             DeliveryUncertain: it may have been sent.
             DeliveryRefused: it can't be sent to this chat.
         """
-        message: dict[str, Any] = {**_address(chat_id, thread_id), "text": text}
-        if reply_to is not None:
-            message["reply_parameters"] = {"message_id": reply_to, "allow_sending_without_reply": True}
-        self._api(TIMEOUT).call("sendMessage", message)
+        self._api(TIMEOUT).call("sendMessage", {**_address(chat_id, thread_id), "text": text, **as_reply(reply_to)})
 
     def revise(self, chat_id: str, message_id: int, text: str) -> bool:
         """Make a message of ours read so; False if it can't be changed any more.

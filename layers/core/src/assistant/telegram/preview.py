@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from assistant.errors import DeliveryDelayed, DeliveryRefused, DeliveryUncertain
 from assistant.telegram import parts
+from assistant.telegram.responses import as_reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -163,7 +164,7 @@ class _GrowingMessage:
         self.every = pace.edit
         self.wait_first = 0.0 if preview.message_id is None else pace.edit  # an earlier provider has just changed it
         self._bot, self._address, self._shown = bot, address, preview.shown
-        self._message_id = preview.message_id
+        self._message_id, self._reply_to = preview.message_id, preview.reply_to
 
     def fit(self, text: str) -> str:
         """The first part: that is what the message will hold in the end."""
@@ -189,7 +190,7 @@ class _GrowingMessage:
             raise DeliveryRefused("the preview is gone")
 
     def _begin(self, text: str) -> None:
-        message_id = self._bot.call("sendMessage", {**self._address, "text": text})
+        message_id = self._bot.call("sendMessage", {**self._address, "text": text, **as_reply(self._reply_to)})
         if message_id is None:
             raise DeliveryUncertain("Telegram did not say which message it sent")
         noted = False

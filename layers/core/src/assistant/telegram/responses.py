@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+def as_reply(message_id: int | None) -> dict[str, Any]:
+    """What makes a sent message the reply to another, if that is still there; nothing for None."""
+    if message_id is None:
+        return {}
+    return {"reply_parameters": {"message_id": message_id, "allow_sending_without_reply": True}}
+
+
 def webhook_call(incoming: Incoming, response: Response) -> Mapping[str, Any] | None:
     """The method call that carries out a response; None for silence."""
     where: dict[str, Any] = {"chat_id": int(incoming.chat_id)}
@@ -24,9 +31,6 @@ def webhook_call(incoming: Incoming, response: Response) -> Mapping[str, Any] | 
         case Say(text):
             call: dict[str, Any] = {"method": "sendMessage", **where, "text": text}
             if incoming.group:
-                call["reply_parameters"] = {
-                    "message_id": incoming.message_id,
-                    "allow_sending_without_reply": True,
-                }
+                call |= as_reply(incoming.message_id)
             return call
     return None

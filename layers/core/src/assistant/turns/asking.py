@@ -210,7 +210,8 @@ class Asking:
     def _preview(self, claim: TurnClaim, turn: Turn) -> Preview | None:
         if not self.stream:
             return None
-        return Preview(turn.number, turn.group, turn.preview_id, partial(self.turns.show_preview, claim))
+        shown = partial(self.turns.show_preview, claim)
+        return Preview(turn.number, turn.group, turn.preview_id, shown, reply_to=turn.message_id)
 
     def _key(self) -> str:
         try:

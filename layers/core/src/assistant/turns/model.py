@@ -212,12 +212,14 @@ class Preview:
         group: in a group there are no drafts: a message is sent and then changed.
         message_id: that message, once it was sent.
         shown: told when it was sent, or (None) taken back.
+        reply_to: in a group, the question that the message answers.
     """
 
     draft_id: int
     group: bool
     message_id: int | None
     shown: Callable[[int | None], object]
+    reply_to: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
