@@ -1,18 +1,21 @@
-# The project's commands. Each sets up what it lacks, inside this folder: .venv (tools) and .aws-sam (the build).
+# The project's commands. Each sets up what it lacks, inside this folder: .venv (tools), .aws-sam (the build) and,
+# for the agent's, .node (Node and OpenClaw).
 
 PYTHON ?= python3
 BIN := .venv/bin
 MACHINE := $(shell uname -m)
 ARCH := $(if $(filter aarch64 arm64,$(MACHINE)),arm64,x86_64)
 BUILD := .aws-sam/build
+NODE := .node
+PINS := container/openclaw
 SHIPPED := $(shell find functions layers/core/src statemachine -type f -not -name '*.pyc') template.yaml
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-export PYTHONPATH := layers/core/src:functions:.
+export PYTHONPATH := layers/core/src:functions:container:.
 export SAM_CLI_TELEMETRY := 0
 export AWS_DEFAULT_REGION ?= eu-west-1
 
-.PHONY: help demo test check local bench build lint clean
+.PHONY: help demo test check local bench build lint clean agent-test
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -25,10 +28,13 @@ local: $(BUILD)/.built ## chat with the assistant in this terminal, until Ctrl-C
 	@python -m local chat $(ARGS)
 
 test: $(BUILD)/.built ## every test that needs neither Docker nor Node
-	@python -m pytest -q -n 2 --dist worksteal --cov --cov-report= tests/unit tests/handlers tests/contract
+	@python -m pytest -q -n 2 --dist worksteal --cov --cov-report= tests/unit tests/handlers tests/contract tests/container
 	@python -m pytest -q -n 2 --dist worksteal tests/workflow tests/local tests/sam
 	@coverage report --fail-under=95
 	@coverage report --fail-under=100 --include='*/assistant/turns/*'
+
+agent-test: .venv/.installed $(NODE)/.installed ## the tests that need a real OpenClaw gateway
+	@python -m pytest -q -m openclaw tests/container
 
 lint: .venv/.installed ## format, lint, types, import contracts, template
 	@ruff format --check -q .
@@ -58,5 +64,17 @@ $(BUILD)/.built: .venv/.installed $(SHIPPED)
 	@$(BIN)/pip install -q --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
+# Node comes from npm, too, so that nothing but an npm of any version has to be there; the pins are in one file.
+$(NODE)/.installed: .venv/.installed $(PINS)/package.json $(PINS)/package-lock.json
+	@command -v npm >/dev/null || { echo "npm is needed to install Node and OpenClaw into $(NODE); it comes with any Node."; exit 1; }
+	@echo "Installing Node and OpenClaw into $(NODE) (about a minute, 0.9 GB)…"
+	@mkdir -p $(NODE)/runtime $(NODE)/openclaw
+	@cp $(PINS)/package.json $(PINS)/package-lock.json $(PINS)/.npmrc $(NODE)/openclaw/
+	@echo '{"private": true}' >$(NODE)/runtime/package.json
+	@cd $(NODE)/runtime && npm install --no-save --no-package-lock --no-audit --no-fund --loglevel=error \
+	  "node@$$(python -c 'import json; print(json.load(open("../openclaw/package.json"))["engines"]["node"])')"
+	@cd $(NODE)/openclaw && PATH="$(CURDIR)/$(NODE)/runtime/node_modules/node/bin:$$PATH" npm ci --loglevel=error
+	@touch $@
+
 clean: ## remove what the commands made
-	rm -rf .venv .aws-sam build .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .aws-sam .node build .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

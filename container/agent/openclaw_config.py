@@ -71,6 +71,8 @@ _ALWAYS: dict[str, Any] = {
     # With OPENROUTER_API_KEY in the environment, a search makes OpenClaw install a plugin at boot: 80 seconds.
     "tools": {"web": {"search": {"enabled": False}}},
     "update": {"checkOnStart": False, "auto": {"enabled": False}},
+    # One JSON object a line: answers are written to standard output, too, and have to be told from messages.
+    "logging": {"consoleStyle": "json", "consoleLevel": "info", "level": "warn"},
 }
 _UNLESS_THE_USER_SAYS: dict[str, Any] = {
     # A task without an inbound port, which sleeps when nobody writes, has no use for these; each costs boot time.
@@ -130,7 +132,7 @@ def patched(
         ConfigRefused: `model` is none, or the file includes others (`$include`), which may hold anything.
     """
     _refuse_includes(config, "")
-    clean: dict[str, Any] = redacted(dict(config)).value
+    clean = redacted(config).config
     for path in _REMOVED:
         _remove(clean, path)
     _remove_agents_own(clean)
@@ -150,7 +152,7 @@ def patched(
 
 def removed_secrets(config: Mapping[str, Any]) -> tuple[str, ...]:
     """Paths of the secrets in the user's file that `patched` leaves out. Their values are told to nobody."""
-    return redacted(dict(config)).paths
+    return redacted(config).paths
 
 
 def key_variable(provider: Provider) -> str:
@@ -188,7 +190,7 @@ def write_instructions(workspace: Path) -> None:
         write_private(path, files("agent").joinpath("AGENTS.md").read_text("utf-8"))
 
 
-def _parse_json5(text: str) -> Any:
+def _parse_json5(text: str) -> object:
     try:
         return json5.loads(text)
     except ValueError as error:
@@ -204,7 +206,9 @@ def _parse_json5(text: str) -> Any:
 def _refuse_includes(value: object, path: str) -> None:
     if isinstance(value, dict):
         if "$include" in value:
-            raise ConfigRefused(f'"$include" in {path or "the file"}: put the files together; others are not looked into')
+            raise ConfigRefused(
+                f'"$include" in {path or "the file"}: put the files together; others are not looked into'
+            )
         for name, child in value.items():
             _refuse_includes(child, f"{path}.{name}" if path else name)
     elif isinstance(value, list):
@@ -242,7 +246,7 @@ def _models(chain: Chain, primary: str | None) -> dict[str, Any]:
 
 def _provider(provider: Provider, chain: Chain, relay_url: str | None, primary: str | None) -> dict[str, Any]:
     if relay_url is None:
-        place = {"baseUrl": provider.base_url, "apiKey": f"${{{key_variable(provider)}}}"}
+        place: dict[str, Any] = {"baseUrl": provider.base_url, "apiKey": f"${{{key_variable(provider)}}}"}
         if headers := _VENDOR_HEADERS.get(provider.id):
             place["headers"] = dict(headers)
     else:

@@ -42,9 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         config = parse(_read(options.file))
-        result = as_text(
-            patched(config, load_chain(), port=options.port, relay_url=options.relay, model=options.model)
-        )
+        result = as_text(patched(config, load_chain(), port=options.port, relay_url=options.relay, model=options.model))
         for path in removed_secrets(config):
             _say(f"left out, as it looks like a secret: {path}")
         return _finish(config_text=as_text(config), result=result, options=options)
@@ -87,16 +85,22 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("file", type=Path, metavar="FILE", help="your openclaw.json (JSON or JSON5); - for standard input")
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help="your openclaw.json (JSON or JSON5); - for standard input"
+    )
     parser.add_argument("--output", type=Path, metavar="FILE", help="where to write; by default standard output")
     parser.add_argument(
         "--port", type=_port, default=DEFAULT_PORT, metavar="N", help=f"the gateway's port; by default {DEFAULT_PORT}"
     )
-    parser.add_argument("--model", metavar="MODEL", help="ask this one first; by default the file's llm.model, then the chain's")
+    parser.add_argument(
+        "--model", metavar="MODEL", help="ask this one first; by default the file's llm.model, then the chain's"
+    )
     parser.add_argument(
         "--relay", metavar="URL", help="ask the providers through the relay there, with its token instead of their keys"
     )
-    parser.add_argument("--check", action="store_true", help="write nothing; say by the exit status whether FILE is already so")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; say by the exit status whether FILE is already so"
+    )
     return parser
 
 

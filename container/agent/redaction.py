@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
-_SECRET_WORDS = frozenset(
-    "apikey authorization bearer cookie credential credentials passphrase passwd password pat secret secrets token "
-    "tokens".split()
-)
-_SECRET_PAIRS = frozenset(
-    {("access", "key"), ("api", "key"), ("api", "keys"), ("auth", "key"), ("basic", "auth"), ("client", "key")}
-    | {("encrypt", "key"), ("encryption", "key"), ("private", "key"), ("secret", "key"), ("service", "account"), ("signing", "key"), ("pass", "word")}
-)
+_SECRET_WORDS = {
+    *("apikey", "authorization", "bearer", "cookie", "credential", "credentials", "passphrase", "passwd", "password"),
+    *("pat", "secret", "secrets", "token", "tokens"),
+}
+_SECRET_PAIRS = {
+    *(("access", "key"), ("api", "key"), ("api", "keys"), ("auth", "key"), ("basic", "auth"), ("client", "key")),
+    *(("encrypt", "key"), ("encryption", "key"), ("pass", "word"), ("private", "key"), ("secret", "key")),
+    *(("service", "account"), ("signing", "key")),
+}
 # `tokenFile` and `passwordEnv` say where a secret is, `tokenTtl` how long it lives.
-_ABOUT_A_SECRET = frozenset(
-    "account budget count env expires field file id kind limit limits max min mode path profile provider source ttl type url "
-    "variable".split()
-)
+_ABOUT_A_SECRET = {
+    *("account", "budget", "count", "env", "expires", "field", "file", "id", "kind", "limit", "limits", "max", "min"),
+    *("mode", "path", "profile", "provider", "source", "ttl", "type", "url", "variable"),
+}
 _COUNTED = re.compile(r"tokens?$", re.IGNORECASE)  # a number of that name counts tokens
 _OPENCLAW_SECTION = "secrets"  # says where secrets are kept; holds none
 
@@ -39,31 +44,37 @@ _SHAPES = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Redacted:
-    """A value without its secrets, and the paths (`a.b[0].c`) of those that were taken out."""
+    """A configuration without its secrets, and the paths (`a.b[0].c`) of those that were taken out."""
 
-    value: Any
+    config: dict[str, Any]
     paths: tuple[str, ...]
 
 
-def redacted(value: Any) -> Redacted:
-    """The JSON data without any secret. What is below a name that is a secret's is secret too.
+def redacted(config: Mapping[str, Any]) -> Redacted:
+    """A copy of the configuration without any secret. What is below a name that is a secret's is secret too.
 
     References stay: `${VARIABLE}`, and OpenClaw's `{source, provider, id}` (its docs, "Secrets").
     """
     paths: list[str] = []
-    return Redacted(_without_secrets(value, "", paths, secret=False), tuple(paths))
+    copy = cast("dict[str, Any]", _without_secrets(dict(config), "", paths, secret=False))
+    return Redacted(copy, tuple(paths))
+
+
+def without_secret_shapes(text: str) -> str:
+    """A line of text with `***` instead of whatever looks like a key."""
+    return _SHAPES.sub("***", text)
 
 
 def is_secret_name(name: str) -> bool:
     """Whether that name is a secret's: in camel case, in snake case, an HTTP header's or a variable's."""
     words = [word.lower() for word in _WORDS.findall(name)]
-    pairs = set(zip(words, words[1:], strict=False))
+    pairs = set(pairwise(words))
     if words and words[-1] in _ABOUT_A_SECRET and tuple(words[-2:]) not in _SECRET_PAIRS:
         return False
     return not _SECRET_WORDS.isdisjoint(words) or not _SECRET_PAIRS.isdisjoint(pairs)
 
 
-def _without_secrets(value: Any, path: str, paths: list[str], *, secret: bool) -> Any:
+def _without_secrets(value: object, path: str, paths: list[str], *, secret: bool) -> object:
     match value:
         case dict():
             secret = secret and not _is_reference(value)

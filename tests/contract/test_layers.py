@@ -39,7 +39,7 @@ def _lint(source: Path) -> subprocess.CompletedProcess[str]:
             ROOT / "pyproject.toml",
         ],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(source)},
+        env={**os.environ, "PYTHONPATH": f"{source}{os.pathsep}{ROOT / 'container'}"},
         capture_output=True,
         text=True,
         timeout=60,
