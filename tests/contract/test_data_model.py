@@ -26,6 +26,7 @@ from assistant.errors import (
 )
 from assistant.stores import schema
 from assistant.stores.agents import DynamoAgents
+from assistant.turns.agents import Generation
 from assistant.turns.ledger import AccountQuota
 from assistant.turns.model import Answer, Answered, TurnClaim, Usage
 from tests.contract import data_model
@@ -309,19 +310,24 @@ def _handed_to_the_agent(world: World) -> None:
     route = world.prepare(world.executions.started[-1])
     turn = TurnClaim(route.claim, route.turn or 0)
     agents.register(turn, "token", deadline=int(world.clock.now()) + 60)
-    for crashed in (True, False):
-        generation = agents.begin(CHAT, starter="somebody")
-        assert generation
-        agents.note_task(generation, "task")
-        agents.occupy(generation, "task")
-        agents.take(generation, turn.number)
-        if crashed:
-            agents.close(generation, crashed=True)
+    _agent_at_work(agents, turn, "somebody")
+    generation = _agent_at_work(agents, turn, "somebody else")
     agents.answer(generation, agents.mail(CHAT)[0], Answered(Answer("done", "m"), "something", "copilot", 0, 0))
     agents.discard(generation, turn.number)
     agents.stop(generation)
     agents.release(generation)
     world.deliver(turn)
+
+
+def _agent_at_work(agents: DynamoAgents, turn: TurnClaim, starter: str) -> Generation:
+    """The next generation, which has taken the turn; the one before has crashed."""
+    agents.close(Generation(CHAT, agents.read(CHAT).generation), crashed=True)
+    generation = agents.begin(CHAT, starter=starter)
+    assert generation
+    agents.note_task(generation, "task")
+    agents.occupy(generation, "task")
+    agents.take(generation, turn.number)
+    return generation
 
 
 def _noted(world: World) -> None:
