@@ -97,6 +97,7 @@ class Relay:
         self._socket = socket.create_server((_HOST, self._port))
         config = uvicorn.Config(
             self._serve,
+            interface="asgi3",
             http="h11",  # it leaves the request's target as it came; httptools would take absolute ones apart
             ws="none",
             lifespan="off",

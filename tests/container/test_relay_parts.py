@@ -9,9 +9,9 @@ from typing import Any
 
 import httpx
 import pytest
+from httpx_sse import EventSource
 from hypothesis import given
 from hypothesis import strategies as st
-from httpx_sse import EventSource
 
 from agent.relay_answer import Outgoing, refusal
 from agent.relay_events import EventParser
