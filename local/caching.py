@@ -81,7 +81,7 @@ CASES = (
     Case("ours, long pairs", LONG_PAIR),
     Case("sliding, short pairs", SHORT_PAIR, sliding=True),
     Case("sliding, long pairs", LONG_PAIR, sliding=True),
-    Case("ours, long, 6 min apart", LONG_PAIR, minutes_between=6),
+    Case("ours, 6 min apart", LONG_PAIR, minutes_between=6),
 )
 
 

@@ -99,7 +99,7 @@ class Options:
     output: Path = OUTPUT
 
 
-BUSY = Options(messages_per_day=2000, ollama_per_day=500)
+BUSY = Options(messages_per_day=2000, ollama_per_day=500, output=PROJECT / "build" / "month-busy.json")
 """More messages than the free quotas hold, and more than the budget pays for."""
 
 
