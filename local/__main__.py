@@ -29,8 +29,8 @@ before has been answered, through the template, the state machine and the functi
 with a table and build/demo.json; exit code 1 if a figure is not as expected.
 
 With --month, thirty days through the ledger, the routing rules and the Ask states instead, on a driven clock and
-without processes; figures in build/month.json (build/month-busy.json). With --cache, hundred-turn conversations with a simulated Claude: how
-much of them is read from its prompt cache; figures in build/cache.json.
+without processes; figures in build/month.json (of a busy month, build/month-busy.json). With --cache, hundred-turn
+conversations with a simulated Claude: how much of them is read from its prompt cache; figures in build/cache.json.
 
 Telegram and the providers are simulated. A provider whose key is in the environment is the real one, unless
 --simulated (or --month, or --cache) is given: {_KEYS}.
