@@ -37,7 +37,7 @@ _TROUBLE = {"warn", "error", "fatal"}
 
 
 class _LogLine(msgspec.Struct):
-    """A line of OpenClaw's output in the style `json`. What people and models wrote is there, too, without a subsystem."""
+    """A line of OpenClaw's output in the style `json`. What people and models wrote has no subsystem."""
 
     message: str
     level: str = ""

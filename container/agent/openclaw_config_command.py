@@ -42,10 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         config = parse(_read(options.file))
-        result = as_text(patched(config, load_chain(), port=options.port, relay_url=options.relay, model=options.model))
+        result = patched(config, load_chain(), port=options.port, relay_url=options.relay, model=options.model)
+        text = as_text(result)
         for path in removed_secrets(config):
             _say(f"left out, as it looks like a secret: {path}")
-        return _finish(config_text=as_text(config), result=result, options=options)
+        if options.check:
+            return _checked(options.file, same=config == result)
+        _write(text, options.output)
+        return 0
     except ConfigRefused as error:
         _say(f"{options.file}: {error}")
         return REFUSED
@@ -57,17 +61,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return NO_FILE
 
 
-def _finish(*, config_text: str, result: str, options: argparse.Namespace) -> int:
-    if options.check:
-        if config_text == result:
-            return 0
-        _say(f"{options.file} is not what this command would write")
-        return DIFFERS
-    if options.output is None:
-        sys.stdout.write(result)
+def _checked(file: Path, *, same: bool) -> int:
+    if not same:
+        _say(f"{file} is not what this command would write")
+    return 0 if same else DIFFERS
+
+
+def _write(text: str, output: Path | None) -> None:
+    if output is None:
+        sys.stdout.write(text)
     else:
-        write_private(options.output, result)
-    return 0
+        write_private(output, text)
 
 
 def _read(path: Path) -> str:
