@@ -1,7 +1,8 @@
-"""Updates as Telegram posts them, built with python-telegram-bot's types so that their shape is not our invention.
+"""What invokes the functions from outside: Telegram's updates, and the ends of the agent's tasks.
 
-`python -m tests.payloads` writes them to `tests/events/` as the events that the HTTP API hands to the webhook; they are
-read by tests and by `sam local invoke Webhook --event tests/events/webhook_text.json`.
+Updates are built with python-telegram-bot's types, so that their shape is not our invention. `python -m tests.payloads`
+writes all to `tests/events/`, updates as the events that the HTTP API hands to the webhook; they are read by tests and
+by `sam local invoke Webhook --event tests/events/webhook_text.json`.
 """
 
 from __future__ import annotations
@@ -186,7 +187,84 @@ def files() -> dict[str, str]:
     return {name: json.dumps(event, indent=2, ensure_ascii=False) + "\n" for name, event in events.items()}
 
 
+CLUSTER = "arn:aws:ecs:eu-west-1:123456789012:cluster/serverless-openclaw-AgentCluster-1A2B3C4D5E6F"
+TASK = "c13b4cb40f1f4fe4a2971f76ae5a47ad"
+
+
+def task_stopped(stop_code: str, reason: str, exit_code: int | None, *, generation: int | None = 1) -> Json:
+    """The end of a task of the agent (Amazon ECS developer guide, "Amazon ECS task state change events").
+
+    `exit_code` None: the container never ran; `generation` None: somebody ran the task by hand.
+    """
+    task = f"{CLUSTER.replace(':cluster/', ':task/')}/{TASK}"
+    given = [{"name": "CHAT_ID", "value": str(USER_ID)}, {"name": "GENERATION", "value": str(generation)}]
+    container: Json = {
+        "containerArn": f"{task.replace(':task/', ':container/')}/0c5c2b9f-3ad4-4a77-93dd-3c0ffee1d1e0",
+        "lastStatus": "STOPPED",
+        "name": "agent",
+        "image": "123456789012.dkr.ecr.eu-west-1.amazonaws.com/agent:1.0",
+        "taskArn": task,
+        "cpu": "0",
+    }
+    return {
+        "version": "0",
+        "id": "3317b2af-7005-947d-b652-f55e762e571a",
+        "detail-type": "ECS Task State Change",
+        "source": "aws.ecs",
+        "account": "123456789012",
+        "time": "2026-11-22T12:00:00Z",
+        "region": "eu-west-1",
+        "resources": [task],
+        "detail": {
+            "attachments": [],
+            "availabilityZone": "eu-west-1a",
+            "capacityProviderName": "FARGATE_SPOT",
+            "clusterArn": CLUSTER,
+            "connectivity": "CONNECTED",
+            "containers": [container | ({} if exit_code is None else {"exitCode": exit_code})],
+            "cpu": "1024",
+            "createdAt": "2026-11-22T11:40:00.000Z",
+            "desiredStatus": "STOPPED",
+            "group": "family:serverless-openclaw-agent",
+            "lastStatus": "STOPPED",
+            "launchType": "FARGATE",
+            "memory": "2048",
+            "overrides": {
+                "containerOverrides": [{"name": "agent"} | ({"environment": given} if generation else {})],
+            },
+            "platformVersion": "1.4.0",
+            "startedBy": f"agent-{generation}",
+            "stopCode": stop_code,
+            "stoppedAt": "2026-11-22T12:00:00.000Z",
+            "stoppedReason": reason,
+            "taskArn": task,
+            "taskDefinitionArn": "arn:aws:ecs:eu-west-1:123456789012:task-definition/serverless-openclaw-agent:1",
+            "updatedAt": "2026-11-22T12:00:00.000Z",
+            "version": 6,
+        },
+    }
+
+
+_EXITED = "Essential container in task exited"
+STOPPED_TASKS: dict[str, Json] = {
+    "idle": task_stopped("EssentialContainerExited", _EXITED, 0),
+    "crashed": task_stopped("EssentialContainerExited", _EXITED, 137),
+    "interrupted": task_stopped("SpotInterruption", "Your Spot Task was interrupted.", 0),
+    "not_started": task_stopped("TaskFailedToStart", "CannotPullContainerError: pull access denied", None),
+    "stopped_by_owner": task_stopped("UserInitiated", "Task stopped by user", 143),
+    "run_by_hand": task_stopped("EssentialContainerExited", _EXITED, 1, generation=None),
+}
+
+
+def agent_files() -> dict[str, str]:
+    """Name and content of the files in `tests/events/` for StartAgent and AgentStopped."""
+    events = {f"agent_stopped_{name}.json": event for name, event in STOPPED_TASKS.items()}
+    # As the state machine makes it, from its input and the token of the state that waits.
+    events["start_agent.json"] = {"chat_id": str(USER_ID), "epoch": 1, "turn": 1, "token": "AQCgAAAAKgAAAAM"}
+    return {name: json.dumps(event, indent=2, ensure_ascii=False) + "\n" for name, event in events.items()}
+
+
 if __name__ == "__main__":
     EVENTS.mkdir(exist_ok=True)
-    for name, content in files().items():
+    for name, content in (files() | agent_files()).items():
         (EVENTS / name).write_text(content, "utf-8")
