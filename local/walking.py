@@ -49,7 +49,7 @@ class Walk:
     def run(self, route: str, claim: TurnClaim) -> str:
         """Walk from where RouteTurn sends `route`; returns the name of the state that comes next."""
         choices = self.states["RouteTurn"]["Choices"]
-        state: str = next(choice["Next"] for choice in choices if choice["StringEquals"] == route)
+        state: str = next(choice["Next"] for choice in choices if choice.get("StringEquals") == route)
         while state in self.functions:
             state = self._after(state, claim)
         return state
