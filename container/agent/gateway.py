@@ -5,21 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 import shutil
 import signal
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import httpx
-import msgspec
 
+from agent.gateway_output import Output, presentable
 from agent.openclaw_config import GATEWAY_TOKEN_VARIABLE, RELAY_TOKEN_VARIABLE
-from agent.redaction import without_secret_shapes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
 INHERITED = ("LANG", "LC_ALL", "TZ", "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE")
@@ -29,19 +27,6 @@ _POLL_S = 0.1
 _PROBE_TIMEOUT_S = 2.0
 _ABORT_TIMEOUT_S = 2.0
 _KILL_TIMEOUT_S = 5.0
-_LINE_BYTES = 4096
-_MESSAGE_CHARACTERS = 500
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_ABOUT_ITSELF = re.compile(r"gateway(/(?!ws$).*)?|state/.*|session-sqlite|admission|lifecycle|shutdown|secrets(/.*)?")
-_TROUBLE = {"warn", "error", "fatal"}
-
-
-class _LogLine(msgspec.Struct):
-    """A line of OpenClaw's output in the style `json`. What people and models wrote has no subsystem."""
-
-    message: str
-    level: str = ""
-    subsystem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +175,14 @@ class Gateway:
         Raises:
             GatewayDied: it ended once too often, or did not become ready in time.
         """
-        await self._or_dead(self._ready.wait())
+        keeper = self._started()
+        waiting = asyncio.create_task(self._ready.wait())
+        try:
+            await asyncio.wait([waiting, keeper], return_when=asyncio.FIRST_COMPLETED)
+            if not waiting.done():
+                raise await self.died()
+        finally:
+            waiting.cancel()
 
     async def died(self) -> GatewayDied:
         """Wait until it is dead for good; why."""
@@ -243,45 +235,56 @@ class Gateway:
         """
         self.starts += 1
         began = self._monotonic()
-        process = self._process = await self._spawn()
-        # stdout is a pipe, so there is a reader.
-        output = asyncio.create_task(self._copy_output(cast("asyncio.StreamReader", process.stdout)))
+        output = Output(self._take_line)
+        try:
+            process = self._process = await self._spawn(output.descriptor)
+            output.started()
+            return await self._watched(process, began)
+        finally:
+            self._ready.clear()
+            await self._kill()  # also what it started and left behind
+            await output.finish()
+
+    async def _watched(self, process: asyncio.subprocess.Process, began: float) -> int:
         ending = asyncio.create_task(process.wait(), name="gateway end")
         answering = asyncio.create_task(self._until_answers(), name="gateway ready")
         try:
-            await asyncio.wait([ending, answering], timeout=self._ready_timeout_s, return_when=asyncio.FIRST_COMPLETED)
-            if not ending.done() and not answering.done():
+            done, _ = await asyncio.wait(
+                [ending, answering], timeout=self._ready_timeout_s, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not done:
                 raise GatewayDied(f"the gateway was not ready after {self._ready_timeout_s:.0f} s", None)
-            if answering.done() and not ending.done():
+            if ending not in done:
                 self.seconds_to_ready = self._monotonic() - began
                 self._log(f"the gateway is ready after {self.seconds_to_ready:.1f} s")
                 self._was_ready = True
                 self._ready.set()
             return await ending
         finally:
-            self._ready.clear()
-            answering.cancel()
-            await self._kill()  # also what it started and left behind
-            await asyncio.wait([ending, answering, output], timeout=_KILL_TIMEOUT_S)
-            output.cancel()
+            for task in (ending, answering):
+                task.cancel()
+            await asyncio.wait([ending, answering])
 
-    async def _spawn(self) -> asyncio.subprocess.Process:
+    async def _spawn(self, output: int) -> asyncio.subprocess.Process:
         settings = self._settings
         # Without setpriv the user is changed by Python; with it, by setpriv, after which no right comes back.
         user = settings.user if shutil.which("setpriv") is None else None
-        return await asyncio.create_subprocess_exec(
-            *settings.command(),
-            cwd=settings.workspace,
-            env=settings.environment(self._environment),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-            umask=0o077,
-            user=user,
-            group=user,
-            extra_groups=None if user is None else (),
-        )
+        try:
+            return await asyncio.create_subprocess_exec(
+                *settings.command(),
+                cwd=settings.workspace,
+                env=settings.environment(self._environment),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                umask=0o077,
+                user=user,
+                group=user,
+                extra_groups=None if user is None else (),
+            )
+        except OSError as error:
+            raise GatewayDied(f"the gateway could not be started: {error.strerror}", None) from None
 
     async def _until_answers(self) -> None:
         url = f"http://127.0.0.1:{self._settings.port}/readyz"
@@ -292,39 +295,9 @@ class Gateway:
                         return
                 await asyncio.sleep(_POLL_S)
 
-    async def _copy_output(self, output: asyncio.StreamReader) -> None:
-        async for line in _lines(output):
-            if text := self._presentable(line):
-                self._log(text)
-
-    def _presentable(self, line: bytes) -> str:
-        """What of a line of output may be logged: what the gateway tells about itself, no answers and no errors' texts.
-
-        Until it is first ready it has nothing else to tell, and says so without JSON if its configuration is wrong.
-        """
-        try:
-            entry = msgspec.json.decode(line, type=_LogLine)
-        except msgspec.DecodeError:
-            return "" if self._was_ready else self._without_secrets(line.decode("utf-8", "replace"))
-        if _ABOUT_ITSELF.fullmatch(entry.subsystem):
-            return self._without_secrets(f"{entry.subsystem}: {entry.message}")
-        return f"{entry.subsystem}: {entry.level}" if entry.subsystem and entry.level in _TROUBLE else ""
-
-    def _without_secrets(self, text: str) -> str:
-        text = _ANSI.sub("", text).rstrip()
-        for secret in self._settings.secrets:
-            text = text.replace(secret, "***")
-        return without_secret_shapes(text)[:_MESSAGE_CHARACTERS]
-
-    async def _or_dead(self, waiting: Awaitable[object]) -> None:
-        keeper = self._started()
-        task = asyncio.ensure_future(waiting)
-        try:
-            await asyncio.wait([task, keeper], return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                raise await self.died()
-        finally:
-            task.cancel()
+    def _take_line(self, line: bytes) -> None:
+        if text := presentable(line, secrets=self._settings.secrets, was_ready=self._was_ready):
+            self._log(text)
 
     def _started(self) -> asyncio.Task[None]:
         if self._keeper is None:
@@ -345,15 +318,3 @@ class Gateway:
 def _send(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         process.send_signal(number)
-
-
-async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    """Lines as they come; of a long one only its beginning."""
-    held = b""
-    while chunk := await stream.read(_LINE_BYTES):
-        *whole, held = (held + chunk).split(b"\n")
-        for line in whole:
-            yield line[:_LINE_BYTES]
-        held = held[:_LINE_BYTES]
-    if held:
-        yield held

@@ -169,6 +169,7 @@ class GatewayClient:
         self._socket: ClientConnection | None = None
         self._reader: asyncio.Task[None] | None = None
         self._connecting = asyncio.Lock()
+        self._closed = False
         self._responses: dict[str, asyncio.Queue[Frame]] = {}
         self._runs: dict[str, _Progress] = {}
         self.server = Server()
@@ -182,12 +183,14 @@ class GatewayClient:
         """Connect if there is no connection, and try again while the gateway starts.
 
         Raises:
-            GatewayGone: nobody answered in time.
+            GatewayGone: nobody answered in time, or the client was closed.
             GatewayRefused: it answered, and will not have us.
         """
         end = self._monotonic() + deadline_s
         async with self._connecting:
             while not self.connected:
+                if self._closed:
+                    raise GatewayGone("the client was closed")
                 try:
                     async with asyncio.timeout(min(self._connect_timeout_s, max(0.0, end - self._monotonic()))):
                         await self._connect_once()
@@ -198,7 +201,8 @@ class GatewayClient:
                 await asyncio.sleep(_RETRY_S)
 
     async def close(self) -> None:
-        """End the connection; what waits for it gets GatewayGone."""
+        """End the connection for good; what waits for it gets GatewayGone."""
+        self._closed = True
         socket, reader = self._socket, self._reader
         self._socket = None
         if reader is not None:

@@ -49,7 +49,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.check:
             return _checked(options.file, same=config == result)
         _write(text, options.output)
-        return 0
     except ConfigRefused as error:
         _say(f"{options.file}: {error}")
         return REFUSED
@@ -59,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         _say(f"{error.filename or options.file}: {error.strerror}")
         return NO_FILE
+    return 0
 
 
 def _checked(file: Path, *, same: bool) -> int:
