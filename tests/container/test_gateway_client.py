@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -23,6 +22,9 @@ from agent.gateway_client import (
 )
 from agent.gateway_frames import Cost, FallbackAttempt, Usage
 from tests.container.scripted_gateway import TOKEN, Conversation, Json, finished, scripted_gateway
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 pytestmark = pytest.mark.anyio
 
