@@ -18,6 +18,7 @@ from assistant.providers.openai_chat import OpenAIChat
 from assistant.providers.vendors import COPILOT_HEADERS, OPENROUTER_HEADERS, PlainVendor
 from assistant.turns.asking import Asking, Attempt
 from assistant.turns.model import (
+    TURN_SECONDS,
     Answered,
     ChatClaim,
     Exchange,
@@ -29,7 +30,6 @@ from assistant.turns.model import (
     TurnStatus,
     Used,
 )
-from assistant.turns.preparing import TURN_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -11,6 +11,7 @@ from moto import mock_aws
 
 from assistant.errors import ProviderError, SecretMissing
 from assistant.stores.access import DynamoAccess
+from assistant.stores.agents import DynamoAgents
 from assistant.stores.claims import DynamoClaims
 from assistant.stores.dynamodb import Table
 from assistant.stores.inbox import DynamoInbox
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from assistant.turns.chain import Provider
+    from assistant.turns.lanes import AgentMode
     from assistant.turns.ledger import Reservation
 
 NOON = 1_795_348_800  # 2026-11-22 12:00:00 UTC
@@ -214,6 +216,7 @@ class World:
     history_messages: int = 20
     history_days: int = 7
     stream: bool = True
+    agent_mode: AgentMode = "off"
 
     def __post_init__(self) -> None:
         self.chain = load_chain()
@@ -227,8 +230,13 @@ class World:
         self.reporting = Reporting(self.chain, self.ledger, self.usage, self.clock)
         self.access = DynamoAccess(self.runtime, self.clock)
         self.waking = Waking(self.claims, self.executions)
-        self.accept = Acceptance(self.access, self.inbox, self.waking, 20, lambda: self.reporting)
-        self.prepare = Preparation(self.claims, self.turns, self.ledger, self.chain, self.clock)
+        self.accept = Acceptance(
+            self.access, self.inbox, self.waking, 20, self.agent_mode != "off", lambda: self.reporting
+        )
+        self.agents = DynamoAgents(self.runtime, self.turns, self.clock)
+        self.prepare = Preparation(
+            self.claims, self.turns, self.ledger, self.agents, self.chain, self.agent_mode, self.clock
+        )
         self.report = FailureReport(self.turns, self.ledger, self.chain, self.clock)
         self.deliver = Delivery(self.claims, self.turns, self.executions, self.messenger, self.clock)
         self.recover = Recovery(self.claims, self.executions, self.clock)

@@ -235,13 +235,31 @@ def _paths(node: object) -> Iterator[tuple[str, Any]]:
             yield from _paths(value)
 
 
+WAITING = {"AskAgent": "StartAgent"}
+"""States that wait for somebody else than the function they invoke, which is named for what it does."""
+
+_INVOKE = "arn:aws:states:::lambda:invoke"
+_TURN_WITH_TOKEN = {"chat_id.$": "$.chat_id", "epoch.$": "$.epoch", "turn.$": "$.turn", "token.$": "$$.Task.Token"}
+
+
+def function_of(name: str) -> str:
+    """The function that a state invokes: of its own name, unless it waits."""
+    return WAITING.get(name, name)
+
+
 def tasks_invoke_their_own_function_with_the_whole_input(machine: Machine) -> list[str]:
-    """State, placeholder and function have one name, and ids flow through unchanged."""
+    """State, placeholder and function have one name, and ids flow through unchanged; a token goes along to wait for."""
+
+    def expected(name: str) -> tuple[str, Any]:
+        function = {"FunctionName": f"${{{function_of(name)}}}"}
+        if name in WAITING:
+            return f"{_INVOKE}.waitForTaskToken", {**function, "Payload": _TURN_WITH_TOKEN}
+        return _INVOKE, {**function, "Payload.$": "$"}
+
     return [
         name
         for name, state in states(machine, "Task").items()
-        if state["Resource"] != "arn:aws:states:::lambda:invoke"
-        or state["Parameters"] != {"FunctionName": f"${{{name}}}", "Payload.$": "$"}
+        if (state["Resource"], state["Parameters"]) != expected(name)
     ]
 
 

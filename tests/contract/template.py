@@ -107,7 +107,19 @@ def _resolved(value: object) -> str:
             return name
         case {"Fn::Sub": str(pattern)}:
             return _VARIABLE.sub(lambda variable: variable[1].removeprefix("AWS::").lower(), pattern)
+        case {"Fn::If": [str(condition), if_so, if_not]}:
+            return _resolved(if_so if _holds(written()["Conditions"][condition]) else if_not)
     return str(value)
+
+
+def _holds(condition: object) -> bool:
+    """A condition, with parameters at their defaults."""
+    match condition:
+        case {"Fn::Not": [inner]}:
+            return not _holds(inner)
+        case {"Fn::Equals": [one, other]}:
+            return _resolved(one) == _resolved(other)
+    raise AssertionError(f"{condition} is not understood")
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,10 +39,13 @@ def test_the_picture_shows_the_transcripts(said: dict[str, str]) -> None:
     assert there == made, f"docs/commands.svg is out of date: {commands_page.REGENERATE}"
 
 
+COMMANDS = re.findall(r"^(/\w+)(?: <\w+>)? – ", texts.HELP + texts.AGENT_HELP, re.MULTILINE)
+
+
 def test_the_page_lists_the_commands_of_the_help_in_their_order() -> None:
     listed = re.findall(r"^\| `(/\w+)` \|", commands_page.PAGE.read_text("utf-8"), re.MULTILINE)
 
-    assert listed == re.findall(r"^(/\w+) – ", texts.HELP, re.MULTILINE)
+    assert listed == COMMANDS
 
 
 def test_the_page_says_what_each_command_waits_for() -> None:
@@ -56,4 +59,4 @@ def test_the_page_says_what_each_command_waits_for() -> None:
 def test_the_readme_names_every_command() -> None:
     section = README.read_text("utf-8").partition("## Talk to it")[2].partition("\n|")[0]
 
-    assert set(re.findall(r"`(/\w+)`", section)) == set(re.findall(r"^(/\w+) – ", texts.HELP, re.MULTILINE))
+    assert set(re.findall(r"`(/\w+)`", section)) == set(COMMANDS)

@@ -294,6 +294,9 @@ def _spent(world: World) -> None:
         world.ledger.block(provider, cause="quota", until=int(world.clock.now()) + 600)
     world.say("is there money left?")
     world.run_all()
+    world.clock.advance(1200)
+    world.recover(CHAT)
+    world.run_all()
 
 
 def _corrected(world: World) -> None:
@@ -306,7 +309,7 @@ def _corrected(world: World) -> None:
 
 def _handed_to_the_agent(world: World) -> None:
     agents = DynamoAgents(world.runtime, world.turns, world.clock)
-    world.say("something for the agent")
+    world.accept(replace(world.incoming("/ask something"), text="something"))
     route = world.prepare(world.executions.started[-1])
     turn = TurnClaim(route.claim, route.turn or 0)
     agents.register(turn, "token", deadline=int(world.clock.now()) + 60)

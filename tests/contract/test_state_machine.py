@@ -8,13 +8,14 @@ import pytest
 
 from assistant.turns import preparing
 from assistant.turns.chain import load_chain
-from assistant.turns.model import ChatClaim, TurnClaim
+from assistant.turns.lanes import AGENT_SECONDS
+from assistant.turns.model import TURN_SECONDS, ChatClaim, TurnClaim
 from assistant.turns.preparing import Route
 from tests.contract import state_machine as asl
 
 MACHINE = asl.read()
 PROVIDERS = load_chain().providers
-OWN_ROUTES = {preparing.DELIVER, preparing.WAIT, preparing.FAIL, preparing.IDLE}
+OWN_ROUTES = {preparing.AGENT, preparing.DELIVER, preparing.WAIT, preparing.FAIL, preparing.IDLE}
 MOST_TRANSITIONS = 6
 
 BROKEN: list[tuple[asl.Rule, str, Any]] = [
@@ -88,6 +89,7 @@ def test_the_definition_is_json_before_substitution_and_small_enough() -> None:
 def test_the_ask_states_are_the_chain_in_order() -> None:
     asked = [name for name in asl.states(MACHINE, "Task") if name.startswith("Ask")]
 
+    assert asked.pop(0) == "AskAgent"
     assert asked == [provider.state for provider in PROVIDERS]
 
 
@@ -96,6 +98,11 @@ def test_an_ask_state_that_fails_leads_to_the_next_provider_of_the_chain() -> No
     for provider, after in zip(PROVIDERS, following, strict=True):
         caught = {edge.target for edge in asl.edges(MACHINE) if edge.source == provider.state and edge.kind == "catch"}
         assert caught == {after, "StopTurn"}, provider.state
+
+
+def test_an_agent_that_does_not_answer_leads_into_the_chain() -> None:
+    caught = {edge.target for edge in asl.edges(MACHINE) if edge.source == "AskAgent" and edge.kind == "catch"}
+    assert caught == {PROVIDERS[0].state, "StopTurn"}
 
 
 def test_the_ask_states_differ_only_in_who_is_asked_and_who_is_next() -> None:
@@ -129,6 +136,7 @@ def test_the_other_routes_enter_where_their_names_say() -> None:
     entered = {route: asl.path(MACHINE, route)[2] for route in OWN_ROUTES}
 
     assert entered == {
+        preparing.AGENT: "AskAgent",
         preparing.DELIVER: "DeliverReply",
         preparing.WAIT: "WaitToDeliver",
         preparing.FAIL: "ReportFailure",
@@ -162,4 +170,5 @@ def test_prepare_turn_accepts_its_own_output_when_a_delivery_has_to_wait() -> No
 
 
 def test_a_turns_deadline_is_within_the_executions_time() -> None:
-    assert MACHINE["TimeoutSeconds"] > preparing.TURN_SECONDS
+    assert MACHINE["TimeoutSeconds"] > AGENT_SECONDS + TURN_SECONDS
+    assert MACHINE["States"]["AskAgent"]["TimeoutSeconds"] <= AGENT_SECONDS

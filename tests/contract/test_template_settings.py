@@ -17,8 +17,8 @@ from tests.contract import template
 
 ASKS = (settings.AskSettings, settings.ChainSettings)
 SETTINGS_OF: dict[str, tuple[type, ...]] = {
-    "Webhook": (settings.WebhookSettings, settings.ChainSettings),
-    "PrepareTurn": (settings.PreparationSettings, settings.ChainSettings),
+    "Webhook": (settings.WebhookSettings, settings.ChainSettings, settings.LaneSettings),
+    "PrepareTurn": (settings.PreparationSettings, settings.ChainSettings, settings.LaneSettings),
     "AskCopilot": ASKS,
     "AskOpenRouter": ASKS,
     "AskOllamaCloud": ASKS,

@@ -106,6 +106,7 @@ def deployed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployed]:
             "HISTORY_DAYS": "7",
             "CLAUDE_DOLLARS_PER_MONTH": "5",
             "CARRY_OVER": "off",
+            "AGENT_MODE": "off",
             "STREAM_REPLIES": "on",
             "NAME_OTHER_PROVIDERS": "on",
             "TELL_OWNER_FUNCTION": "tell-owner",

@@ -582,6 +582,7 @@ def test_the_webhook_imports_no_more_than_a_message_needs(look_up: str) -> None:
         "MESSAGES_PER_MINUTE": "20",
         "CLAUDE_DOLLARS_PER_MONTH": "5",
         "CARRY_OVER": "off",
+        "AGENT_MODE": "off",
         "PYTHONPATH": os.pathsep.join(sys.path),
         "POWERTOOLS_METRICS_DISABLED": "true",
     }

@@ -39,7 +39,6 @@ from assistant.turns.chain import Budget
 from assistant.turns.failing import FailureReport
 from assistant.turns.ledger import window_kind, window_name
 from assistant.turns.model import Answer, ChatClaim, Turn, TurnClaim, TurnStatus, Usage
-from assistant.turns.preparing import Preparation
 from tests.doubles import World, create_table
 
 if TYPE_CHECKING:
@@ -260,7 +259,7 @@ class Walk:
         WatchedTurns.senders.clear()
         world.turns = WatchedTurns(world.conversations, world.clock, world.history_days)
         world.ledger = CountedLedger(world.runtime, world.clock)
-        world.prepare = Preparation(world.claims, world.turns, world.ledger, world.chain, world.clock)
+        world.prepare = replace(world.prepare, turns=world.turns, ledger=world.ledger, chain=world.chain)
         world.report = FailureReport(world.turns, world.ledger, world.chain, world.clock)
         executions: Any = self
         world.waking = replace(world.waking, executions=executions)

@@ -9,6 +9,7 @@ from assistant.turns.chain import load_chain
 
 COMMAND = re.compile(r"(?<![\w/])/([a-z]+)\b")
 COMMANDS = ["new", "retry", "again", "usage", "providers", "help"]
+AGENT_COMMANDS = ["agent", "ask"]
 
 
 def test_help_names_each_command_once() -> None:
@@ -19,6 +20,12 @@ def test_the_first_words_show_the_help() -> None:
     assert texts.at_once("start", "text").endswith(texts.HELP)
 
 
+def test_where_there_is_an_agent_the_help_names_its_commands() -> None:
+    assert COMMAND.findall(texts.at_once("help", "text", agents=True)) == COMMANDS + AGENT_COMMANDS
+    assert texts.at_once("help", "text") == texts.HELP
+    assert texts.at_once("start", "text", agents=True).endswith(texts.AGENT_HELP)
+
+
 def test_an_unknown_command_leads_to_the_help() -> None:
     assert COMMAND.findall(texts.at_once("weather", "text")) == ["help"]
 
@@ -26,7 +33,7 @@ def test_an_unknown_command_leads_to_the_help() -> None:
 def test_no_text_names_a_command_that_does_not_exist() -> None:
     said = [value for name, value in vars(texts).items() if isinstance(value, str) and not name.startswith("__")]
 
-    assert {command for text in said for command in COMMAND.findall(text)} <= set(COMMANDS)
+    assert {command for text in said for command in COMMAND.findall(text)} <= {*COMMANDS, *AGENT_COMMANDS}
 
 
 def test_the_system_prompt_names_every_command_and_no_other() -> None:

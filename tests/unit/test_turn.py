@@ -8,8 +8,7 @@ from assistant.errors import ProviderExhausted, ProviderUnavailable, StoreConten
 from assistant.stores.dynamodb import Update
 from assistant.stores.turns import DynamoTurns
 from assistant.turns.accepting import Typing
-from assistant.turns.model import ChatClaim, TurnClaim, TurnStatus
-from assistant.turns.preparing import TURN_SECONDS
+from assistant.turns.model import TURN_SECONDS, ChatClaim, TurnClaim, TurnStatus
 from tests.doubles import CHAT, World
 
 

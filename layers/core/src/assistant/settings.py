@@ -53,6 +53,13 @@ class PreparationSettings(ConversationSettings):
 
 
 @dataclass(frozen=True, slots=True)
+class LaneSettings:
+    """For what decides who answers: `agent_mode` is `auto`, `always` or `off`."""
+
+    agent_mode: str
+
+
+@dataclass(frozen=True, slots=True)
 class AskSettings(ConversationSettings):
     """For the Ask functions. `provider_base_url`: asked instead of the chain's, if not empty."""
 
@@ -123,6 +130,7 @@ SETTINGS = (
     ChainSettings,
     WebhookSettings,
     PreparationSettings,
+    LaneSettings,
     AskSettings,
     DeliverySettings,
     RecoverySettings,

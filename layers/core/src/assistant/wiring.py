@@ -15,6 +15,7 @@ import boto3
 from botocore.config import Config
 
 from assistant import settings
+from assistant.errors import SettingMissing
 from assistant.observability import LogJournal, logger
 from assistant.stores.claims import DynamoClaims
 from assistant.stores.dynamodb import Table
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from assistant.turns.correcting import Correction
     from assistant.turns.delivering import Delivery
     from assistant.turns.failing import FailureReport
+    from assistant.turns.lanes import AgentMode
     from assistant.turns.notifying import Notification
     from assistant.turns.ports import Clock, Tasks
     from assistant.turns.preparing import Preparation
@@ -114,7 +116,14 @@ def acceptance() -> Acceptance:
     conversations = _table(needs.conversations_table)
     waking = Waking(DynamoClaims(conversations, _clock), _executions(needs.state_machine_arn))
     access = DynamoAccess(_table(needs.runtime_table), _clock)
-    return Acceptance(access, DynamoInbox(conversations, _clock), waking, needs.messages_per_minute, reporting)
+    return Acceptance(
+        access=access,
+        inbox=DynamoInbox(conversations, _clock),
+        waking=waking,
+        messages_per_minute=needs.messages_per_minute,
+        agents=settings.from_environment(settings.LaneSettings).agent_mode != "off",
+        reporting=reporting,
+    )
 
 
 def reporting() -> Reporting:
@@ -143,7 +152,15 @@ def preparation() -> Preparation:
 
     needs = settings.from_environment(settings.PreparationSettings)
     claims = DynamoClaims(_table(needs.conversations_table), _clock)
-    return Preparation(claims, _turns(needs), _ledger(needs.runtime_table), _chain(), _clock)
+    return Preparation(
+        claims=claims,
+        turns=_turns(needs),
+        ledger=_ledger(needs.runtime_table),
+        agents=_agents(needs),
+        chain=_chain(),
+        mode=_agent_mode(),
+        clock=_clock,
+    )
 
 
 def asking(provider_id: str) -> Callable[[], Asking]:
@@ -283,10 +300,20 @@ def _turns(needs: settings.ConversationSettings) -> DynamoTurns:
     return DynamoTurns(_table(needs.conversations_table), _clock, needs.history_days)
 
 
-def _agents(needs: settings.AgentSettings) -> DynamoAgents:
+def _agents(needs: settings.AgentSettings | settings.PreparationSettings) -> DynamoAgents:
     from assistant.stores.agents import DynamoAgents
 
     return DynamoAgents(_table(needs.runtime_table), _turns(needs), _clock)
+
+
+def _agent_mode() -> AgentMode:
+    from assistant.turns.lanes import AGENT_MODES
+
+    wanted = settings.from_environment(settings.LaneSettings).agent_mode
+    for mode in AGENT_MODES:
+        if mode == wanted:
+            return mode
+    raise SettingMissing(f"the environment variable AGENT_MODE is not one of {', '.join(AGENT_MODES)}")
 
 
 def _tasks(needs: settings.StartAgentSettings) -> Tasks:

@@ -79,6 +79,7 @@ class Acceptance:
 
     Attributes:
         messages_per_minute: the limit of one chat.
+        agents: whether there is an agent to hand a task to.
         reporting: puts together what reports; only for the commands that ask for a report, since others wait for it.
     """
 
@@ -86,6 +87,7 @@ class Acceptance:
     inbox: Inbox
     waking: Waking
     messages_per_minute: int
+    agents: bool
     reporting: Callable[[], Reporting]
 
     def __call__(self, incoming: Incoming) -> Response:
@@ -98,9 +100,16 @@ class Acceptance:
         who = [incoming.sender_id, incoming.chat_id] if incoming.group else [incoming.sender_id]
         if not self.access.allowed(who):
             return self._refuse(incoming)
-        if incoming.command in texts.QUEUED_COMMANDS or (incoming.command is None and incoming.text):
-            return self._store(incoming)
-        return self._answer_at_once(incoming)
+        return self._store(incoming) if self._waits_its_turn(incoming) else self._answer_at_once(incoming)
+
+    def _waits_its_turn(self, incoming: Incoming) -> bool:
+        match incoming.command:
+            case None | "ask":
+                return bool(incoming.text)
+            case "agent":
+                return self.agents and bool(incoming.text)
+            case command:
+                return command in texts.QUEUED_COMMANDS
 
     def _refuse(self, incoming: Incoming) -> Response:
         if not self.access.greet_stranger(incoming.sender_id):
@@ -133,7 +142,7 @@ class Acceptance:
                 # Before the update is marked: should the reading fail, Telegram's repeat is answered.
                 text = self.reporting()(report)
             case command:
-                text = texts.at_once(command, incoming.kind)
+                text = texts.at_once(command, incoming.kind, agents=self.agents)
         if incoming.command == "new":
             first = self.inbox.forget_history(incoming.chat_id, incoming.update_id)
         else:

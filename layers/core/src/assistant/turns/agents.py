@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from assistant.errors import AgentInterrupted, AgentUnavailable
-from assistant.turns.model import TurnStatus
+from assistant.turns.model import TURN_SECONDS, TurnStatus
 
 if TYPE_CHECKING:
     from assistant.turns.model import Answered, TurnClaim
@@ -105,7 +105,7 @@ class StartAgent:
         if turn is None or turn.status != TurnStatus.OPEN or turn.epoch != claim.chat.epoch:
             self.tokens.succeed(token)
             return "answered"
-        self.agents.register(claim, token, deadline=turn.deadline)
+        self.agents.register(claim, token, deadline=turn.deadline - TURN_SECONDS)
         try:
             return self.wake(claim.chat.chat_id, starter=f"{claim.chat.execution}-{claim.number}")
         except AgentUnavailable:

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+TURN_SECONDS = 240
+"""A turn's deadline in the chat lane: no provider is asked later than this after the turn was prepared."""
+
+type Lane = Literal["chat", "agent"]
+"""Who answers: a provider asked straight away, or the chat's agent."""
+
+
 class TurnStatus(StrEnum):
     """Where a turn stands. OPEN → ANSWERED → DELIVERED, with PARKED and FAILED for those nobody could answer."""
 
@@ -29,7 +36,7 @@ class TurnStatus(StrEnum):
 class InboxMessage:
     """A message or queued command that waits for its turn."""
 
-    kind: Literal["text", "retry", "again"]
+    kind: Literal["text", "retry", "again", "agent", "ask"]
     text: str
     message_id: int
     date: int
@@ -69,9 +76,9 @@ class Chat:
 class Turn:
     """One question, its answer, and how far the answer has been delivered.
 
-    `preferred` is the first provider of the chain that has a key, `declined_by` the ids of those that refused this very
-    question, separated by blanks. `ttl` is None until the turn has ended: a chat whose open turn expired could never go
-    on.
+    `lane` is the one that the person chose, if they did; `preferred` is the first provider of the chain that has a key,
+    `declined_by` the ids of those that refused this very question, separated by blanks. `ttl` is None until the turn
+    has ended: a chat whose open turn expired could never go on.
     """
 
     number: int
@@ -86,6 +93,7 @@ class Turn:
     group: bool = False
     thread_id: int | None = None
     sender_id: str = ""
+    lane: Lane | None = None
     preferred: str | None = None
     declined_by: str | None = None
     attempts: int = 1

@@ -7,29 +7,32 @@ from typing import TYPE_CHECKING, Any
 
 from assistant.errors import StoreContended, TurnInvalid
 from assistant.turns import texts
+from assistant.turns.lanes import AGENT_SECONDS, heartbeat_seconds, lane
 from assistant.turns.ledger import ChainState
-from assistant.turns.model import Chat, ChatClaim, InboxMessage, Turn, TurnStatus
+from assistant.turns.model import TURN_SECONDS, Chat, ChatClaim, InboxMessage, Turn, TurnStatus
 from assistant.turns.waking import pause_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from assistant.turns.agents import Agent
     from assistant.turns.chain import Chain
-    from assistant.turns.ports import Claims, Clock, Ledger, Turns
+    from assistant.turns.lanes import AgentMode
+    from assistant.turns.ports import Agents, Claims, Clock, Ledger, Turns
 
 COALESCED_MESSAGES = 20
-TURN_SECONDS = 240
-"""A turn's deadline: no provider is asked later than this after the turn was prepared."""
-
 ATTEMPTS = 3
 
-IDLE, DELIVER, WAIT, FAIL = "idle", "deliver", "wait", "fail"
+IDLE, DELIVER, WAIT, FAIL, AGENT = "idle", "deliver", "wait", "fail", "agent"
 """Routes beside the providers' ids."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where RouteTurn goes: `route` is a provider's id, `deliver`, `wait`, `fail` or `idle`."""
+    """Where RouteTurn goes: `route` is a provider's id, `agent`, `deliver`, `wait`, `fail` or `idle`.
+
+    `seconds`: to wait before the delivery, or between two heartbeats of the agent.
+    """
 
     claim: ChatClaim
     route: str
@@ -54,7 +57,9 @@ class Preparation:
     claims: Claims
     turns: Turns
     ledger: Ledger
+    agents: Agents
     chain: Chain
+    mode: AgentMode
     clock: Clock
 
     def __call__(self, claim: ChatClaim) -> Route:
@@ -78,6 +83,10 @@ class Preparation:
             case "text":
                 taken = _adjacent_texts(inbox)
                 return self._ask(claim, self._new_turn(claim, chat, taken), taken, before=None)
+            case "agent" | "ask" as command:
+                asked = self._new_turn(claim, chat, inbox[:1])
+                chosen = replace(asked, lane="agent" if command == "agent" else "chat")
+                return self._ask(claim, chosen, inbox[:1], before=None)
             case "retry":
                 return self._retry(claim, chat, inbox[0])
             case _:  # again
@@ -152,7 +161,7 @@ class Preparation:
             wait = (turn.deliver_after or 0) - int(now)
             return Route(claim, WAIT, turn.number, seconds=wait) if wait > 0 else Route(claim, DELIVER, turn.number)
         if turn.epoch == claim.epoch:
-            return Route(claim, self._chain_state().entry(turn) or FAIL, turn.number)
+            return self._route(claim, turn, self._chain_state(), self._agent(claim))
         if turn.attempts >= ATTEMPTS:
             self._open(claim, replace(turn, epoch=claim.epoch), [], before=turn)
             return Route(claim, FAIL, turn.number)
@@ -167,10 +176,31 @@ class Preparation:
         before: Turn | None,
         keys_may_be_new: bool = False,
     ) -> Route:
-        state = self._chain_state()
+        state, agent = self._chain_state(), self._agent(claim)
         opened = replace(turn, preferred=state.preferred())
+        if agent is not None and lane(self.mode, opened, agent, state.now) == "agent":
+            # Should the agent not answer, the chat lane still has its own time.
+            opened = replace(opened, deadline=opened.deadline + AGENT_SECONDS)
         self._open(claim, opened, taken, before=before)
-        return Route(claim, state.entry(opened, keys_may_be_new=keys_may_be_new) or FAIL, turn.number)
+        return self._route(claim, opened, state, agent, keys_may_be_new=keys_may_be_new)
+
+    def _route(
+        self,
+        claim: ChatClaim,
+        turn: Turn,
+        state: ChainState,
+        agent: Agent | None,
+        *,
+        keys_may_be_new: bool = False,
+    ) -> Route:
+        """Where an open turn is answered."""
+        if agent is not None and lane(self.mode, turn, agent, state.now) == "agent":
+            return Route(claim, AGENT, turn.number, seconds=heartbeat_seconds(agent, state.now))
+        return Route(claim, state.entry(turn, keys_may_be_new=keys_may_be_new) or FAIL, turn.number)
+
+    def _agent(self, claim: ChatClaim) -> Agent | None:
+        """The chat's agent; None, and no read, where there are no agents."""
+        return None if self.mode == "off" else self.agents.read(claim.chat_id)
 
     def _open(self, claim: ChatClaim, turn: Turn, taken: Sequence[InboxMessage], *, before: Turn | None) -> None:
         if not self.turns.open(claim, turn, taken, before=before):

@@ -5,7 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Literal
 
-QUEUED_COMMANDS: dict[str, Literal["text", "retry", "again"]] = {"retry": "retry", "again": "again"}
+QUEUED_COMMANDS: dict[str, Literal["text", "retry", "again", "agent", "ask"]] = {
+    "retry": "retry",
+    "again": "again",
+    "agent": "agent",
+    "ask": "ask",
+}
 """Commands that need the chat's turn and so wait in its inbox; all others are carried out at once."""
 
 HELP = """Write to me as you would to a person. I answer from the first language model that has free quota left.
@@ -16,6 +21,12 @@ HELP = """Write to me as you would to a person. I answer from the first language
 /usage – what was used today and this month, what is left, what it cost
 /providers – which language models I ask, in which order, and how each of them is
 /help – this list"""
+
+AGENT_HELP = """
+
+/agent <task> – have my agent do it: it has tools and files; to wake up takes it half a minute
+/ask <question> – ask a language model straight away, even while the agent is awake"""
+"""Follows HELP where an agent is deployed."""
 
 SYSTEM_PROMPT = """\
 You are a personal assistant. A person talks to you in Telegram, most often on a phone. You run in the AWS account of \
@@ -130,18 +141,24 @@ DECLINED = (
 CUT = "\n\n[The answer was longer than I can send and was cut here.]"
 LONGEST_REPLY_BYTES = 64 * 1024
 
-_START = "Hello! I am your personal assistant.\n\n" + HELP
 
+def at_once(command: str | None, kind: str, *, agents: bool = False) -> str:
+    """The reply to a command that is carried out at once, or to a kind of message that can't be answered yet.
 
-def at_once(command: str | None, kind: str) -> str:
-    """The reply to a command that is carried out at once, or to a kind of message that can't be answered yet."""
+    `agents`: whether an agent is deployed.
+    """
+    helpful = HELP + AGENT_HELP if agents else HELP
     match command:
         case None:
             return f"I can't read this kind of message yet ({kind.replace('_', ' ')}). Please write it as text."
         case "start":
-            return _START
+            return f"Hello! I am your personal assistant.\n\n{helpful}"
         case "help":
-            return HELP
+            return helpful
+        case "agent" if not agents:
+            return "I have no agent: my owner has not deployed one. I answer whatever you simply write to me."
+        case "agent" | "ask":
+            return f"Tell me what: /{command} and then your {'task' if command == 'agent' else 'question'}."
         case "new":
             return "A new conversation. I no longer see what we said before."
     return "I don't know this command. /help lists those I know."

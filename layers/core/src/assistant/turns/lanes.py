@@ -1,0 +1,47 @@
+"""Which lane a turn takes: a provider asked straight away, or the chat's agent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from assistant.turns.agents import AgentStatus
+
+if TYPE_CHECKING:
+    from assistant.turns.agents import Agent
+    from assistant.turns.model import Lane, Turn
+
+type AgentMode = Literal["auto", "always", "off"]
+
+AGENT_MODES: tuple[AgentMode, ...] = ("auto", "always", "off")
+
+AGENT_SECONDS = 900
+"""How long a turn is left to the agent, its start included; what it has not answered by then the chat lane answers."""
+
+COLD_SECONDS = 240
+"""Without a heartbeat for so long, an agent that was being started is taken for dead."""
+
+WARM_SECONDS = 30
+"""The same of one that runs."""
+
+
+def is_warm(agent: Agent, now: float) -> bool:
+    """Whether the agent takes its mail within a second or two."""
+    return agent.status == AgentStatus.RUNNING and agent.lease_until > now
+
+
+def lane(mode: AgentMode, turn: Turn, agent: Agent, now: float) -> Lane:
+    """The lane of a turn.
+
+    What the person chose by `/agent` or `/ask` counts. Otherwise a cold chat is answered by a provider, in seconds; a
+    chat whose agent is warm by the agent. In `always` every turn waits for the agent, in `off` none does.
+    """
+    if mode == "off":
+        return "chat"
+    if turn.lane is not None:
+        return turn.lane
+    return "agent" if mode == "always" or is_warm(agent, now) else "chat"
+
+
+def heartbeat_seconds(agent: Agent, now: float) -> int:
+    """How long the state that waits for the agent waits between two heartbeats."""
+    return WARM_SECONDS if is_warm(agent, now) else COLD_SECONDS
