@@ -94,7 +94,7 @@ class Relay:
         Raises:
             OSError: the port is taken.
         """
-        self._socket = socket.create_server((_HOST, self._port))
+        self._socket = _listening(self._port)
         config = uvicorn.Config(
             self._serve,
             interface="asgi3",
@@ -179,6 +179,22 @@ class Relay:
             await outgoing.refuse(BROKEN)
             return
         await _watch(self._desk.open(upstream, passed_on, outgoing, self.turn), request)
+
+
+def _listening(port: int) -> socket.socket:
+    """A socket on loopback. asyncio sends small packets at once only where it is told that they are TCP's.
+
+    `socket.create_server` does not say so, and each answer then waits 40 ms for an acknowledgement.
+    """
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((_HOST, port))
+        listening.listen(_MOST_CONNECTIONS)
+    except OSError:
+        listening.close()
+        raise
+    return listening
 
 
 async def _body(request: Request) -> bytes | Refusal:

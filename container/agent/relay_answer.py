@@ -1,7 +1,8 @@
 """What the agent is answered: the provider's stream, or a refusal in the vendor's shape and in our own words.
 
 A provider's own words are not repeated: they may quote a key. Nearly every failure is a 429: OpenClaw then asks the
-next provider at once and remembers nothing, so that the ledger alone decides who is asked again, and when.
+next provider at once and remembers nothing, so that the ledger alone decides who is asked again, and when. In the
+middle of a stream there is no status, and OpenClaw goes by the words: "rate limit", "upstream error".
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ _TOO_LONG = Refusal(
     "invalid_request_error",
     "prompt is too long: it exceeds the model's maximum context length",  # by which OpenClaw knows to shorten it
 )
-_UNAVAILABLE = Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "api_error", "the provider is unavailable")
+_UNAVAILABLE = Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "api_error", "upstream error: the provider is unavailable")
 
 
 def bad_request(message: str) -> Refusal:

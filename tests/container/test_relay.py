@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import signal
 import socket
 import threading
 import time
@@ -495,7 +496,7 @@ def test_a_refusal_is_understood_and_told_in_our_words(
     assert response.status_code == status
     assert response.json()["error"]["message"] in {
         "rate limit: the provider can't be asked now",
-        "the provider is unavailable",
+        "upstream error: the provider is unavailable",
         "prompt is too long: it exceeds the model's maximum context length",
     }
     attempt = scene.settled()
@@ -559,6 +560,28 @@ def test_a_provider_that_is_not_there_costs_nothing() -> None:
         assert scene.ask("anthropic").status_code == 503
         assert scene.settled().reason == "unreachable"
         assert scene.entry("anthropic").windows[MONTH] == 0
+
+
+def test_a_key_that_no_header_can_carry_is_the_owners_to_mend(scene: Scene) -> None:
+    scene.world.secrets.values["openrouter-api-key"] = "kéy"
+    assert scene.ask("openrouter").status_code == 429
+
+    assert scene.settled().error == "ProviderRejected"
+    assert scene.world.owner.told == [Notice("provider_rejected", "openrouter", "key")]
+    assert scene.entry("openrouter").windows[DAY] == 0
+
+
+def test_a_fault_of_ours_is_settled_and_told_without_words(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    class Faulty(PlainVendor):
+        def base_url(self, key: str) -> str:
+            raise ValueError(QUESTION)
+
+    path = path_of("anthropic").encode()
+    scene.relay._paths[path] = replace(scene.relay._paths[path], vendor=Faulty("", {}))
+    assert scene.ask("anthropic").status_code == 503
+
+    assert scene.settled().reason == "internal error"
+    assert "ValueError while asking anthropic" in caplog.text
 
 
 def test_an_answer_that_is_no_stream_is_broken() -> None:
@@ -738,6 +761,24 @@ def test_whoever_leaves_in_the_middle_pays_and_the_provider_is_left() -> None:
         assert (entry.failures, entry.blocked_until) == (0, None)
 
 
+def test_whoever_does_not_read_is_to_blame_not_the_provider() -> None:
+    piece = event({"choices": [{"delta": {"content": "x" * 60_000}}]})
+
+    def endless(environ: Any, start_response: Any) -> Any:
+        return Response(iter(lambda: piece, b""), mimetype="text/event-stream")(environ, start_response)
+
+    with served(endless) as url, a_scene(timeouts=Timeouts(2, 2, 1), at=lambda _: url) as scene:
+        with socket.socket() as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.connect(("127.0.0.1", httpx.URL(scene.relay.url).port or 0))
+            body = json.dumps(body_of("copilot")).encode()
+            head = f"POST /copilot/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
+            deaf.sendall(head.encode() + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            until(lambda: scene.attempts)
+        assert scene.settled().reason == "answer not taken"
+        assert scene.entry("copilot").blocked_until is None
+
+
 @dataclass
 class Noticed:
     """Set when closed."""
@@ -811,29 +852,46 @@ def test_stopping_leaves_the_providers_and_settles(scene: Scene) -> None:
         scene.ask("copilot")
 
 
-def test_it_listens_on_loopback_and_leaves_signals_alone(scene: Scene) -> None:
+def test_it_listens_on_loopback_and_answers_without_delay(scene: Scene) -> None:
     assert scene.relay.url.startswith("http://127.0.0.1:")
-    assert scene.relay._socket is not None
-    assert scene.relay._socket.getsockname()[0] == "127.0.0.1"
+    listening = scene.relay._socket
+    assert listening is not None
+    assert listening.getsockname()[0] == "127.0.0.1"
+    # asyncio sets TCP_NODELAY on such sockets only, and without it every answer takes 40 ms more.
+    assert listening.proto == socket.IPPROTO_TCP
 
 
-def test_it_has_no_address_before_it_was_started(scene: Scene) -> None:
-    async def fresh() -> None:
-        relay = Relay(
-            [],
-            QUICK,
-            ledger=scene.world.ledger,
-            usage=scene.world.usage,
-            secrets=scene.world.secrets,
-            journal=scene.world.journal,
-            owner=scene.world.owner,
-            clock=scene.world.clock,
-            token=TOKEN,
-        )
+def test_it_is_a_guest_in_its_process(scene: Scene) -> None:
+    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match="in use"):
+            asyncio.run(relay_of(scene, port).start())
+
+    async def alone() -> None:
+        relay = relay_of(scene)
         with pytest.raises(RuntimeError, match="not started"):
             _ = relay.url
         await relay.stop()
-        async with relay:
-            pass
+        async with relay_of(scene) as relay:
+            async with httpx.AsyncClient(base_url=relay.url, verify=False) as http:
+                assert (await http.post("/")).status_code == 401
+            assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)] == handlers
 
-    asyncio.run(fresh())
+    asyncio.run(alone())
+
+
+def relay_of(scene: Scene, port: int = 0) -> Relay:
+    world = scene.world
+    return Relay(
+        [],
+        QUICK,
+        ledger=world.ledger,
+        usage=world.usage,
+        secrets=world.secrets,
+        journal=world.journal,
+        owner=world.owner,
+        clock=world.clock,
+        token=TOKEN,
+        port=port,
+    )
