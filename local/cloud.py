@@ -1,7 +1,9 @@
 """The whole cloud on this machine, as one object to start, talk to and stop."""
 
 import json
+import os
 import secrets as random_secrets
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,6 +28,7 @@ from local.deployer import Deployer
 from local.engine import Engine
 from local.events import EventBus
 from local.executions import Execution
+from local.fargate import Fargate, Image
 from local.faults import Faults
 from local.front import API_PREFIX, CALLER_PREFIX, CLOCK_PATH, DRIVER_PATH, Front
 from local.functions import Function, Invocation
@@ -49,6 +52,12 @@ PROVIDER_PATHS = {
 
 _ADMIN_KEY = "AKIALOCALADMINISTRAT"
 _STORES = ("cloudwatch", "dynamodb", "events", "iam", "s3", "sns", "sqs", "ssm", "stepfunctions", "sts")
+_STORES_OF_AN_AGENT = ("ec2", "ecs")
+"""Which take a second to import, and are looked at only once somebody has."""
+
+AGENT_IMAGE = "agent:local"
+"""Parameter `AgentImage` of a local cloud that runs the work tree's own container."""
+
 _QUIET_POLL_S = 0.005
 _SESSION_S = 12 * 3600
 
@@ -78,6 +87,8 @@ class LocalCloud:
         max_environments: processes per function.
         real_providers: providers that are asked for real (ids as in chain.toml).
         environment: further variables by function.
+        images: what stands for container images, beside `AGENT_IMAGE`.
+        stop_limit_s: real seconds at most between SIGTERM and SIGKILL of a task.
         without_patches: names of moto patches to leave out, for their tests.
     """
 
@@ -94,6 +105,8 @@ class LocalCloud:
         max_environments: int = 4,
         real_providers: frozenset[str] = frozenset(),
         environment: Mapping[str, Mapping[str, str]] | None = None,
+        images: Mapping[str, Image] | None = None,
+        stop_limit_s: float = 30.0,
         without_patches: tuple[str, ...] = (),
     ) -> None:
         if mode not in {"build", "source"}:
@@ -109,6 +122,8 @@ class LocalCloud:
         self._max_environments = max_environments
         self._real_providers = real_providers
         self._extra = environment or {}
+        self._images = {AGENT_IMAGE: _agent_image(), **(images or {})}
+        self._stop_limit_s = stop_limit_s
         self._without_patches = without_patches
         self._mounts: dict[str, WsgiApp] = {}
         self._clients: dict[str, Any] = {}
@@ -161,7 +176,7 @@ class LocalCloud:
         if not self._running:
             return
         self._running = False
-        for part in ("_lambda_api", "_bus", "_runtime", "_engine", "_front", "_server"):
+        for part in ("_fargate", "_lambda_api", "_bus", "_runtime", "_engine", "_front", "_server"):
             if hasattr(self, part):
                 getattr(self, part).stop()
         for client in self._clients.values():
@@ -220,6 +235,11 @@ class LocalCloud:
     def bus(self) -> EventBus:
         """EventBridge's default bus."""
         return self._bus
+
+    @property
+    def fargate(self) -> Fargate:
+        """The tasks of ECS."""
+        return self._fargate
 
     def client(self, service: str) -> Any:  # noqa: ANN401 (boto3's clients are typed by name)
         """An administrator's boto3 client; IAM does not apply to it."""
@@ -307,7 +327,8 @@ class LocalCloud:
     def _quiet(self) -> bool:
         """Whether nothing happens: what was counted first may have caused what is counted next, so twice."""
         before = executions.count()
-        busy = executions.running() or self._engine.ending or self._bus.due() or self._lambda_api.pending
+        busy = executions.running() or self._engine.ending or self._bus.due() or self._fargate.changing
+        busy = busy or self._lambda_api.pending  # last: what a task's end has caused
         return not busy and not executions.running() and executions.count() == before
 
     def _activity(self) -> str:
@@ -334,16 +355,26 @@ class LocalCloud:
             assume_role=self._session,
             endpoint=self.endpoint,
         )
+        self._bus = EventBus(self.clock, self._lambda_api.invoke_async)
+        self._fargate = Fargate(
+            clock=self.clock,
+            endpoint=self.endpoint,
+            assume_role=self._assume_role,
+            bus=self._bus,
+            images=self._images,
+            variables=self._task_variables(),
+            stop_limit_s=self._stop_limit_s,
+        )
         self._front = Front(
             clock=self.clock,
             runtime=self._runtime,
             lambda_api=self._lambda_api,
+            fargate=self._fargate,
             http_api=self._http_api,
             gate=self._gate,
             faults=self.faults,
             mounts=self._mounts,
         )
-        self._bus = EventBus(self.clock, self._lambda_api.invoke_async)
         self._engine = Engine(
             clock=self.clock,
             endpoint=self.endpoint,
@@ -379,6 +410,15 @@ class LocalCloud:
         if provider and provider not in self._real_providers:
             variables["PROVIDER_BASE_URL"] = caller + path
         return variables | dict(self._extra.get(function.logical_id, {}))
+
+    def _task_variables(self) -> dict[str, str]:
+        """The clock, and where each simulated provider is: `<PROVIDER>_BASE_URL`."""
+        simulated = {
+            f"{provider.upper().replace('-', '_')}_BASE_URL": self.endpoint + path
+            for provider, path in PROVIDER_PATHS.values()
+            if provider not in self._real_providers
+        }
+        return {"LOCAL_CLOCK_URL": self.endpoint + CLOCK_PATH, **simulated}
 
     def _assume_role(self, role_arn: str) -> Mapping[str, Any]:
         """Fresh credentials of a role: every process has its own, which tells the front who calls."""
@@ -417,13 +457,21 @@ def _installed_packages() -> tuple[Path, ...]:
     return (Path(sysconfig.get_path("purelib")),)
 
 
+def _agent_image() -> Image:
+    """The work tree's own container, without its isolation."""
+    folders = (ROOT / "container", ROOT / "layers" / "core" / "src", ROOT)
+    path = os.pathsep.join(map(str, folders))
+    return Image((sys.executable, "-m", "local.clocked", "agent"), {"PYTHONPATH": path})
+
+
 def _forget_everything() -> None:
     for backend in _backends():
         backend.reset()
 
 
 def _backends() -> Iterator[Any]:
-    for name in _STORES:
+    used = [name for name in _STORES_OF_AN_AGENT if f"moto.{name}.models" in sys.modules]
+    for name in (*_STORES, *used):
         for by_region in get_backend(name).values():
             yield from by_region.values()
     # The interpreter's stores are apart from those that `get_backend` knows.

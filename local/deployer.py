@@ -7,12 +7,15 @@ silence.
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from local import alarms
+from botocore.exceptions import ParamValidationError
+
+from local import alarms, buckets, network
 from local.events import EventBus
 from local.functions import AsyncInvokes, Function
 from local.http_api import HttpApi, Route
@@ -64,7 +67,7 @@ RECORDED_ONLY = {
     "AWS::Logs::MetricFilter": "as composite alarms",
     "AWS::Logs::QueryDefinition": "nothing searches the lines; moto knows no saved queries",
     "AWS::Logs::ResourcePolicy": "lines are kept in memory",
-    "AWS::S3::BucketPolicy": "resource policies are not evaluated, the gate looks at roles",
+    "AWS::S3::BucketPolicy": "resource policies are not evaluated; moto ignores their conditions and would refuse all",
     "AWS::SQS::QueuePolicy": "resource policies are not evaluated, the gate looks at roles",
     "AWS::SNS::TopicPolicy": "resource policies are not evaluated, the gate looks at roles",
     "AWS::SNS::Subscription": "nothing leaves this machine",
@@ -218,11 +221,50 @@ def _text(value: object) -> str:
 
 def _bucket(deployer: Deployer, resource: Resource, properties: dict[str, Any]) -> Created:
     name = _physical_name(resource, properties.get("BucketName"), limit=63).lower()
-    s3 = deployer.client("s3")
-    s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
-    if versioning := properties.get("VersioningConfiguration"):
-        s3.put_bucket_versioning(Bucket=name, VersioningConfiguration=versioning)
+    with _named(resource):
+        buckets.create(deployer.client("s3"), name, REGION, properties)
     return Created(name, {"Arn": f"arn:aws:s3:::{name}"})
+
+
+@contextmanager
+def _named(resource: Resource) -> Iterator[None]:
+    """A property that is not known names its resource."""
+    try:
+        yield
+    except (ValueError, ParamValidationError) as error:
+        raise DeploymentError(f"{resource.logical_id}: {error}") from error
+
+
+def _part_of_a_network(deployer: Deployer, resource: Resource, properties: dict[str, Any]) -> Created:
+    with _named(resource):
+        name = _physical_name(resource, limit=255)
+        identifier = network.create(deployer.client("ec2"), resource.type, name, properties)
+    return Created(identifier, {"GroupId": identifier} if resource.type == "AWS::EC2::SecurityGroup" else {})
+
+
+def _cluster(deployer: Deployer, resource: Resource, properties: dict[str, Any]) -> Created:
+    name = _physical_name(resource, properties.get("ClusterName"), limit=255)
+    given = {"settings" if key == "clusterSettings" else key: value for key, value in _as_api(properties).items()}
+    with _named(resource):
+        created = deployer.client("ecs").create_cluster(**(given | {"clusterName": name}))["cluster"]
+    return Created(name, {"Arn": created["clusterArn"]})
+
+
+def _task_definition(deployer: Deployer, resource: Resource, properties: dict[str, Any]) -> Created:
+    for role in ("TaskRoleArn", "ExecutionRoleArn"):
+        _trusted(deployer, properties[role], "ecs-tasks.amazonaws.com", resource.logical_id)
+    with _named(resource):
+        registered = deployer.client("ecs").register_task_definition(**_as_api(properties))["taskDefinition"]
+    return Created(registered["taskDefinitionArn"], {"TaskDefinitionArn": registered["taskDefinitionArn"]})
+
+
+def _as_api(value: Any) -> Any:  # noqa: ANN401 (as the template has it)
+    """A template's properties as the API of ECS calls them: the same names, beginning with a small letter."""
+    if isinstance(value, list):
+        return [_as_api(part) for part in value]
+    if isinstance(value, dict):
+        return {key[0].lower() + key[1:]: _as_api(part) for key, part in value.items()}
+    return value
 
 
 def _parameter(deployer: Deployer, resource: Resource, properties: dict[str, Any]) -> Created:
@@ -425,6 +467,9 @@ CREATORS: dict[str, Creator] = {
     "AWS::CloudWatch::Alarm": _alarm,
     "AWS::CloudWatch::Dashboard": _dashboard,
     "AWS::DynamoDB::Table": _table,
+    **dict.fromkeys(network.TYPES, _part_of_a_network),
+    "AWS::ECS::Cluster": _cluster,
+    "AWS::ECS::TaskDefinition": _task_definition,
     "AWS::Events::Rule": _rule,
     "AWS::IAM::Policy": _policy,
     "AWS::IAM::Role": _role,

@@ -13,6 +13,7 @@ from werkzeug.wrappers import Response
 from local import aws_request
 from local.aws_request import AwsRequest
 from local.clock import VirtualClock
+from local.fargate import METADATA_PATH, OPERATIONS, Fargate
 from local.faults import Faults
 from local.gate import Gate
 from local.http_api import HttpApi
@@ -32,10 +33,11 @@ class Front:
 
     - `/_local/clock` the virtual time
     - `/_local/driver` an answer that ends when the local cloud does
+    - `/_local/task/…` a task's metadata and credentials
     - `/_api/…` the HTTP API
     - `/as/<sandbox or function>/<prefix>/…` a simulator, called by a function
     - `/<prefix>/…` a simulator, called by anybody else
-    - everything else is AWS: Lambda here, the rest in moto, both behind the gate.
+    - everything else is AWS: Lambda and the tasks of ECS here, the rest in moto, all behind the gate.
 
     Attributes:
         timings: seconds that each DynamoDB operation took under the lock, by operation.
@@ -47,6 +49,7 @@ class Front:
         clock: VirtualClock,
         runtime: Runtime,
         lambda_api: LambdaApi,
+        fargate: Fargate,
         http_api: HttpApi,
         gate: Gate,
         faults: Faults,
@@ -55,6 +58,7 @@ class Front:
         self._clock = clock
         self._runtime = runtime
         self._lambda_api = lambda_api
+        self._fargate = fargate
         self._http_api = http_api
         self._gate = gate
         self._faults = faults
@@ -74,6 +78,9 @@ class Front:
         if path == DRIVER_PATH:
             start_response("200 OK", [])
             return self._until_stopped()
+        if path.startswith(METADATA_PATH + "/"):
+            _descend(environ, METADATA_PATH)
+            return self._fargate.metadata(environ, start_response)
         if path.startswith(API_PREFIX + "/"):
             _descend(environ, API_PREFIX)
             return self._http_api(environ, start_response)
@@ -123,6 +130,8 @@ class Front:
             return refusal
         if request.invoked_function is not None:
             return self._lambda_api.answer(request, environ)
+        if request.service == "ecs" and request.operation in OPERATIONS:
+            return self._fargate.answer(request)
         return self._in_moto(request)
 
     def _in_moto(self, request: AwsRequest) -> WsgiApp:

@@ -16,10 +16,13 @@ from typing import Any
 from urllib.parse import unquote
 
 from moto.iam.models import iam_backends
+from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 from moto.sts.models import sts_backends
 
 from local.aws_errors import aws_error
 from local.aws_request import AwsRequest
+from local.ecs_task import definition
+from local.fargate import cluster_arn
 from local.server import WsgiApp
 from local.template import ACCOUNT, REGION
 
@@ -333,8 +336,38 @@ def _states(request: AwsRequest, _: TableKeys) -> Iterator[Access]:
     elif request.operation in _ON_EXECUTION:
         yield Access(request.name, parameters.get("executionArn", ""))
     elif request.operation in _ON_TOKEN:
-        # The request names no state machine; IAM can restrict these, but a token is opaque to us.
-        yield Access(request.name, f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:*")
+        yield Access(request.name, _machine_of(str(parameters.get("taskToken", ""))))
+    else:
+        raise UnknownAccess(request.name)
+
+
+def _machine_of(token: str) -> str:
+    """The state machine whose execution waits with a token; for one that is gone, the first state machine there is."""
+    machines = stepfunctions_parser_backends[ACCOUNT][REGION].state_machines
+    for machine in list(machines):
+        for execution in list(machine.executions):
+            worker = execution.exec_worker
+            if worker is not None and worker.env.callback_pool_manager.get(token) is not None:
+                return str(machine.arn)
+    return next((str(machine.arn) for machine in machines), "*")
+
+
+def _ecs(request: AwsRequest, _: TableKeys) -> Iterator[Access]:
+    """RunTask also hands over the definition's roles (Amazon ECS developer guide, "Task IAM role", iam:PassRole)."""
+    parameters = request.parameters
+    cluster = cluster_arn(parameters.get("cluster", "default"))
+    if request.operation == "RunTask":
+        found = definition(parameters.get("taskDefinition", ""))
+        if found is None:
+            raise UnknownAccess("the task definition is not known")
+        yield Access(request.name, found.arn, {"ecs:cluster": cluster})
+        for role in filter(None, (found.task_role_arn, found.execution_role_arn)):
+            yield Access("iam:PassRole", role, {"iam:PassedToService": "ecs-tasks.amazonaws.com"})
+    elif request.operation in {"StopTask", "DescribeTasks"}:
+        for task in parameters.get("tasks") or [parameters.get("task", "")]:
+            identifier = str(task).rpartition("/")[2]
+            arn = f"{cluster.replace(':cluster/', ':task/')}/{identifier}"
+            yield Access(request.name, arn, {"ecs:cluster": cluster})
     else:
         raise UnknownAccess(request.name)
 
@@ -427,6 +460,7 @@ def _sts(request: AwsRequest, _: TableKeys) -> Iterator[Access]:
 
 _SERVICES: dict[str, Callable[[AwsRequest, TableKeys], Iterator[Access]]] = {
     "dynamodb": _dynamodb,
+    "ecs": _ecs,
     "events": _events,
     "lambda": _lambda,
     "logs": _logs,

@@ -269,6 +269,7 @@ class Resolver:
             "Fn::FindInMap": self._find_in_map,
             "Fn::Base64": lambda text: base64.b64encode(str(self.resolve(text)).encode()).decode(),
             "Fn::Equals": lambda pair: self.resolve(pair[0]) == self.resolve(pair[1]),
+            "Fn::GetAZs": lambda _: [f"{REGION}{zone}" for zone in "abc"],
             "Fn::Not": lambda one: not self.resolve(one[0]),
             "Fn::And": lambda parts: all(self.resolve(part) for part in parts),
             "Fn::Or": lambda parts: any(self.resolve(part) for part in parts),
