@@ -227,7 +227,8 @@ class GatewayClient:
             message: what is said.
             run_id: of the caller's choice; the gateway does not do a run of the same id again.
             timeout_s: after which the run is aborted.
-            on_text: gets the whole of the answer so far, each time there is more of it or other.
+            on_text: gets the whole of the answer so far, each time there is more of it or other. It returns at once and
+                raises nothing.
 
         Raises:
             GatewayError: one of its subclasses.
@@ -326,8 +327,10 @@ class GatewayClient:
         try:
             async for message in socket:
                 self._take(_decoded(message, Frame))
-        except (WebSocketException, OSError, GatewayRefused):
+        except (WebSocketException, OSError):
             pass  # whoever waits is told below
+        except GatewayRefused:
+            await socket.close()
         finally:
             for queue in self._responses.values():
                 queue.put_nowait(_BROKEN)

@@ -96,7 +96,7 @@ class Output:
 
 
 def _without(secrets: tuple[str, ...], text: str) -> str:
-    text = _ANSI.sub("", text).rstrip()
+    text = " ".join(_ANSI.sub("", text).split())
     for secret in secrets:
         text = text.replace(secret, "***")
     return without_secret_shapes(text)[:_MESSAGE_CHARACTERS]

@@ -13,6 +13,7 @@ from agent.gateway_output import presentable
     [
         (b'{"level":"info","subsystem":"gateway","message":"ready s3cret"}', "gateway: ready ***"),
         (b'{"level":"info","subsystem":"state/database-verify","message":"passed"}', "state/database-verify: passed"),
+        (b'{"subsystem":"gateway","message":"two\\n- lines"}', "gateway: two - lines"),
         (b'{"level":"info","message":"the answer"}', ""),
         (b'{"level":"error","message":"the answer"}', ""),
         (b'{"level":"info","subsystem":"agent/embedded","message":"about a run"}', ""),
