@@ -1,0 +1,337 @@
+"""What makes the parts one agent: it takes turns from the mailbox, runs them through OpenClaw, and answers them.
+
+Everything that it writes is conditional on its generation and lease. What goes wrong with AWS is tried again for as
+long as the lease may last; what goes wrong otherwise ends the container, and what it held is given back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from agent.gateway_client import AllModelsFailed, GatewayRefused, RunAborted, RunFailed, RunTimedOut
+from agent.history import preceded
+from agent.relay_call import RelayedTurn
+from assistant.errors import AgentFailed, StoreContended
+from assistant.turns.agents import LEASE_SECONDS
+from assistant.turns.model import Answer, Answered, ChatClaim, TurnClaim, TurnStatus, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from agent.openclaw import OpenClaw, Ran
+    from agent.threads import Threads
+    from assistant.turns.agents import Mail, Mailbox
+    from assistant.turns.model import Turn
+    from assistant.turns.ports import Clock
+
+QUICK_SECONDS = 1.0
+"""Between two looks into the mailbox while there is work, and for `BUSY_SECONDS` after it."""
+
+SLOW_SECONDS = 5.0
+BUSY_SECONDS = 30
+HEARTBEAT_SECONDS = 10
+LEAST_SECONDS = 5
+"""Not worth beginning a run with less than this left of the turn's time."""
+
+HAND_BACK_TRIES = 3
+
+_RETRY_SECONDS = 2.0
+_AWS_ERRORS = (BotoCoreError, ClientError, StoreContended)
+
+type Sleep = Callable[[float], Awaitable[None]]
+type Log = Callable[..., None]
+
+
+class LeaseLost(Exception):
+    """The chat is, or may be, another generation's: nothing may be written any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How the agent works: settings.
+
+    Attributes:
+        history_messages: how much of what it has not seen it is told.
+        history_days: how old that may be.
+        idle_seconds: without work, after which it stops.
+    """
+
+    history_messages: int
+    history_days: int
+    idle_seconds: float
+
+
+@dataclass(slots=True)
+class Counts:
+    """What was done so far."""
+
+    polls: int = 0
+    runs: int = 0
+    answered: int = 0
+    late: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A mail with what it takes to run it. `position`: of its exchange in the conversation."""
+
+    mail: Mail
+    turn: Turn
+    message: str
+    position: int
+
+
+class Bridge:
+    """One life of a chat's agent.
+
+    Args:
+        mailbox: of the generation.
+        openclaw: what answers.
+        habits: settings.
+        clock: the time; leases and deadlines are by it.
+        threads: where the stores' calls run.
+        log: takes a message and fields.
+        sleep: waits so many seconds.
+    """
+
+    def __init__(
+        self,
+        mailbox: Mailbox,
+        openclaw: OpenClaw,
+        habits: Habits,
+        *,
+        clock: Clock,
+        threads: Threads,
+        log: Log,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self.counts = Counts()
+        self._mailbox = mailbox
+        self._chat_id = mailbox.generation.chat_id
+        self._openclaw = openclaw
+        self._habits = habits
+        self._clock = clock
+        self._threads = threads
+        self._log = log
+        self._sleep = sleep
+        self._seen: dict[
+            int, int
+        ] = {}  # by conversation: the position of the first exchange that the agent has not seen
+        self._active_at = clock.now()
+
+    async def open(self, task_arn: str) -> bool:
+        """Take the place of the chat's agent; False if it is another's: then there is nothing to do here."""
+        return await self._surely(self._mailbox.open, task_arn)
+
+    async def keep_lease(self) -> None:
+        """Renew the lease, for ever.
+
+        Raises:
+            LeaseLost: it was lost, or could not be renewed in time.
+        """
+        kept_at = self._clock.now()
+        while self._clock.now() - kept_at < LEASE_SECONDS:
+            await self._sleep(LEASE_SECONDS / 3)
+            asked_at = self._clock.now()
+            try:
+                kept = await self._threads(self._mailbox.renew)
+            except _AWS_ERRORS as error:
+                self._log("lease not renewed", error=type(error).__name__)
+                continue
+            if not kept:
+                break
+            kept_at = asked_at
+        raise LeaseLost
+
+    async def work(self) -> None:
+        """Take turns and answer them; returns when there was none for so long that the agent has stopped.
+
+        Raises:
+            Exception: whatever made OpenClaw useless.
+        """
+        while True:
+            self._openclaw.check()
+            mail = await self._next()
+            if mail is not None:
+                await self._answer(mail)
+                self._active_at = self._clock.now()
+            elif await self._stopped():
+                return
+            else:
+                await self._sleep(self._pause())
+
+    async def hand_back(self) -> bool:
+        """Give back what was taken and what waits, and be stopped; False if somebody keeps writing to this agent."""
+        mailbox, generation = self._mailbox, self._mailbox.generation
+        await self._threads(mailbox.agents.stop, generation)
+        for _ in range(HAND_BACK_TRIES):
+            await self._threads(mailbox.hand_back)
+            if await self._threads(mailbox.agents.release, generation):
+                return True
+        return False
+
+    def status(self) -> Mapping[str, object]:
+        """What was done so far."""
+        return {"generation": self._mailbox.generation.number, **asdict(self.counts)}
+
+    def _pause(self) -> float:
+        busy = self._clock.now() - self._active_at < BUSY_SECONDS
+        return QUICK_SECONDS if busy else SLOW_SECONDS
+
+    async def _next(self) -> Mail | None:
+        self.counts.polls += 1
+        return await self._surely(self._mailbox.next)
+
+    async def _stopped(self) -> bool:
+        """Stop if nothing was to be done for long; mail that comes in between is taken."""
+        if self._clock.now() - self._active_at < self._habits.idle_seconds:
+            return False
+        agents, generation = self._mailbox.agents, self._mailbox.generation
+        await self._surely(agents.stop, generation)
+        if not await self._surely(agents.mail, self._chat_id) and await self._surely(agents.release, generation):
+            return True
+        self._active_at = self._clock.now()
+        await self._surely(agents.go_on, generation)
+        return False
+
+    async def _answer(self, mail: Mail) -> None:
+        """Run a turn. Whatever happens to it, the state that waits for it hears of it, now or in `hand_back`."""
+        watching = asyncio.create_task(self._watch(mail))
+        try:
+            work = await self._prepared(mail)
+            if work is not None:
+                await self._run(work)
+        finally:
+            watching.cancel()
+            await asyncio.wait([watching])
+
+    async def _prepared(self, mail: Mail) -> _Work | None:
+        """The turn with what the agent has not seen; None if it is gone."""
+        turn = await self._surely(self._mailbox.turns.read, self._chat_id, mail.number)
+        if turn is None:
+            return None
+        claim = TurnClaim(ChatClaim(self._chat_id, mail.epoch), mail.number)
+        since = int(self._clock.now()) - self._habits.history_days * 86400
+        limit = max(1, (self._habits.history_messages + 1) // 2)
+        history = await self._surely(
+            self._mailbox.turns.history, claim, after=turn.history_after, since=since, limit=limit
+        )
+        seen = self._seen.get(turn.history_after, 0)
+        unseen = [exchange for exchange in history if exchange.position >= seen]
+        message = preceded(turn.text, unseen, messages=self._habits.history_messages)
+        return _Work(mail, turn, message, history[-1].position + 1 if history else 0)
+
+    async def _run(self, work: _Work) -> None:
+        mail = work.mail
+        if mail.deadline - self._clock.now() < LEAST_SECONDS:
+            await self._fail(mail, "no time left")
+            return
+        self.counts.runs += 1
+        try:
+            ran = await self._openclaw.run(
+                self._session(work.turn),
+                work.message,
+                turn=self._relayed(work.turn),
+                seconds_left=lambda: max(LEAST_SECONDS, mail.deadline - self._clock.now()),
+            )
+        except RunAborted:
+            await self._aborted(mail)
+        except AllModelsFailed as error:
+            self._saw(work, answered=False)  # the session keeps the question
+            await self._fail(mail, str(error))
+        except (GatewayRefused, RunFailed, RunTimedOut) as error:
+            await self._fail(mail, str(error))
+        except Exception as error:
+            await self._fail(mail, type(error).__name__)  # a provider answers the turn, and this agent has to end
+            raise
+        else:
+            await self._keep(work, ran)
+
+    async def _keep(self, work: _Work, ran: Ran) -> None:
+        """Store the answer."""
+        result = ran.result
+        if not result.text.strip():
+            await self._fail(work.mail, "the agent had nothing to say")
+            return
+        usage = Usage(
+            input=result.usage.input,
+            cached=result.usage.cache_read,
+            written=result.usage.cache_write,
+            output=result.usage.output,
+        )
+        answer = Answer(result.text, result.model, usage)
+        answered = Answered(answer, work.turn.text, result.provider, work.position, ran.micro_dollars)
+        stored = await self._surely(self._mailbox.answer, work.mail, answered)
+        self._saw(work, answered=stored)
+        self.counts.answered += stored
+        self.counts.late += not stored
+        self._log(
+            "fallback answered" if result.fallback_attempts else "answered",
+            turn=work.mail.number,
+            provider=result.provider,
+            model=result.model,
+            outcome="answered" if stored else "late",
+            micro_dollars=ran.micro_dollars,
+        )
+
+    async def _fail(self, mail: Mail, reason: str) -> None:
+        self.counts.failed += 1
+        self._log("the agent gave no answer", turn=mail.number, reason=reason)
+        await self._surely(self._mailbox.fail, mail, AgentFailed(reason))
+
+    async def _aborted(self, mail: Mail) -> None:
+        """A run that was aborted since its turn was dealt with is finished with the next look at the mail."""
+        if await self._surely(self._is_wanted, mail):
+            await self._fail(mail, "aborted")
+
+    def _is_wanted(self, mail: Mail) -> bool:
+        turn = self._mailbox.turns.read(self._chat_id, mail.number)
+        return turn is not None and turn.status == TurnStatus.OPEN and turn.epoch == mail.epoch
+
+    async def _watch(self, mail: Mail) -> None:
+        """While a turn is worked on: heartbeats for every state that waits, and an end to a run that nobody wants."""
+        beaten_at = float("-inf")
+        while True:
+            if self._clock.now() - beaten_at >= HEARTBEAT_SECONDS:
+                beaten_at = self._clock.now()
+                await self._heartbeat()
+            await self._sleep(QUICK_SECONDS)
+            self.counts.polls += 1
+            with contextlib.suppress(*_AWS_ERRORS):
+                if not await self._threads(self._is_wanted, mail):
+                    await self._openclaw.abort()
+
+    async def _heartbeat(self) -> None:
+        """One that did not arrive is not worth waiting for: another follows."""
+        with contextlib.suppress(*_AWS_ERRORS):
+            for waiting in await self._threads(self._mailbox.agents.mail, self._chat_id):
+                await self._threads(self._mailbox.tokens.heartbeat, waiting.task_token)
+
+    async def _surely[**P, R](self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a store; what AWS does not do now is tried again for as long as a lease may last."""
+        began = self._clock.now()
+        while True:
+            try:
+                return await self._threads(work, *args, **kwargs)
+            except _AWS_ERRORS as error:
+                if self._clock.now() - began > LEASE_SECONDS:
+                    raise
+                self._log("asking AWS once more", error=type(error).__name__)
+            await self._sleep(_RETRY_SECONDS)
+
+    def _session(self, turn: Turn) -> str:
+        """OpenClaw's name for the conversation: another one after the history was forgotten."""
+        return f"agent:main:{self._chat_id}" + (f"-{turn.history_after}" if turn.history_after else "")
+
+    def _relayed(self, turn: Turn) -> RelayedTurn:
+        return RelayedTurn(self._chat_id, turn.sender_id, turn.number, turn.preferred)
+
+    def _saw(self, work: _Work, *, answered: bool) -> None:
+        """Note what the session knows now: all before the question, and with it the answer if it gave that itself."""
+        self._seen[work.turn.history_after] = work.position + answered

@@ -1,0 +1,304 @@
+"""The container's composition root: the only module of it that names concrete adapters."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets as random_tokens
+import socket
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import httpx
+from aws_lambda_powertools.utilities.parameters.ssm import SSMProvider
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from agent import openclaw_config
+from agent.atomic_file import write_private
+from agent.bridge import Bridge, Habits
+from agent.gateway import Gateway, GatewaySettings
+from agent.gateway_client import GatewayClient
+from agent.life import ByItself, ForChat, live
+from agent.local_http import LocalHttp
+from agent.memory_ledger import MemoryLedger, MemoryUsage
+from agent.openclaw import OpenClaw
+from agent.relay import Relay
+from agent.relay_call import RelayedTurn
+from agent.relay_exchange import Upstream
+from agent.settings import AloneSettings, ChatSettings
+from agent.spending import Spending
+from agent.task_metadata import task_arn
+from agent.threads import Threads
+from assistant.errors import SecretMissing
+from assistant.observability import LogJournal, logger
+from assistant.providers.anthropic_messages import AnthropicMessages
+from assistant.providers.openai_chat import OpenAIChat
+from assistant.providers.vendors import OPENROUTER_HEADERS, Copilot, PlainVendor
+from assistant.stores.agents import DynamoAgents
+from assistant.stores.dynamodb import Table
+from assistant.stores.ledger import DynamoLedger
+from assistant.stores.owner import LambdaOwner
+from assistant.stores.secrets import SsmSecrets
+from assistant.stores.tokens import StepFunctionsTokens
+from assistant.stores.turns import DynamoTurns
+from assistant.stores.usage import DynamoUsage
+from assistant.turns.agents import Generation, Mailbox
+from assistant.turns.chain import load_chain
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Mapping, Sequence
+
+    from agent.settings import PlaceSettings, Settings
+    from assistant.providers.vendors import Vendor
+    from assistant.turns.chain import Chain, Provider
+    from assistant.turns.model import Notice
+    from assistant.turns.ports import Clock, Ledger, Owner, Secrets, UsageBook
+
+_AWS = Config(connect_timeout=1, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 2})
+"""So that a call that is under way at the end does not outlive the process's 20 seconds."""
+
+_THREADS = 6
+_LOOPBACK = "127.0.0.1"
+_EVERYWHERE = "0.0.0.0"  # noqa: S104 (a container that runs by itself is asked from outside of it, with a token)
+
+
+class EnvironmentSecrets:
+    """The keys that the container was started with."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values = values
+
+    def read(self, name: str) -> str:
+        """The key; SecretMissing if there is none."""
+        try:
+            return self._values[name]
+        except KeyError:
+            raise SecretMissing(f"no {name} in the environment") from None
+
+
+class LogOwner:
+    """An owner who reads the log."""
+
+    def tell(self, notice: Notice) -> None:
+        """Log the notice."""
+        logger.warning("the owner has to act", notice=notice.kind, provider=notice.provider, reason=notice.reason)
+
+
+@dataclass(slots=True)
+class Requests:
+    """Requests to AWS, by operation."""
+
+    by_operation: dict[str, int] = field(default_factory=dict)
+
+    def count(self, model: Any, **_: object) -> None:  # noqa: ANN401 (botocore's own)
+        """Count one that is being sent: a handler of botocore's `before-call`."""
+        self.by_operation[model.name] = self.by_operation.get(model.name, 0) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Books:
+    """What the relay needs."""
+
+    ledger: Ledger
+    usage: UsageBook
+    secrets: Secrets
+    owner: Owner
+
+
+async def run(settings: Settings, clock: Clock, stop: asyncio.Event) -> int:
+    """Live the container's life; the exit status."""
+    threads = Threads(_THREADS, "agent")
+    try:
+        if isinstance(settings.work, ChatSettings):
+            return await _for_chat(settings, settings.work, clock, threads, stop)
+        return await _by_itself(settings, settings.work, clock, threads, stop)
+    finally:
+        threads.close()
+
+
+async def _for_chat(
+    settings: Settings, needs: ChatSettings, clock: Clock, threads: Threads, stop: asyncio.Event
+) -> int:
+    logger.append_keys(chat_id=needs.chat_id, generation=needs.generation)
+    requests = Requests()
+    runtime = Table(_client("dynamodb", requests), needs.runtime_table)
+    turns = DynamoTurns(Table(runtime.client, needs.conversations_table), clock, needs.history_days)
+    books = _Books(
+        DynamoLedger(runtime, clock),
+        DynamoUsage(runtime, clock),
+        _ssm_secrets(needs, requests),
+        _owner(needs, requests),
+    )
+    chain = load_chain().with_settings(dollars_per_month=needs.claude_dollars_per_month, carry_over=needs.carry_over)
+    openclaw = _openclaw(settings, chain, books, clock, threads)
+    mailbox = Mailbox(
+        Generation(needs.chat_id, needs.generation),
+        DynamoAgents(runtime, turns, clock),
+        turns,
+        StepFunctionsTokens(_client("stepfunctions", requests)),
+        clock,
+    )
+    habits = Habits(needs.history_messages, needs.history_days, needs.idle_minutes * 60)
+    bridge = Bridge(mailbox, openclaw, habits, clock=clock, threads=threads, log=logger.info)
+    door = LocalHttp(openclaw, host=_LOOPBACK, port=settings.place.port)
+    work = ForChat(bridge, lambda: threads(task_arn, needs.ecs_container_metadata_uri_v4))
+    status = await live(work, openclaw, door, log=logger.info, stop=stop)
+    logger.info("ended", seconds=openclaw.seconds, requests=requests.by_operation, work=bridge.status())
+    return status
+
+
+async def _by_itself(
+    settings: Settings, needs: AloneSettings, clock: Clock, threads: Threads, stop: asyncio.Event
+) -> int:
+    books = _Books(MemoryLedger(clock), MemoryUsage(clock), EnvironmentSecrets(settings.keys), LogOwner())
+    chain = load_chain().with_settings(dollars_per_month=needs.claude_dollars_per_month, carry_over=needs.carry_over)
+    openclaw = _openclaw(settings, chain, books, clock, threads)
+    first = next((each.id for each in chain.providers if each.secret in settings.keys), None)
+    token = needs.bridge_auth_token or random_tokens.token_urlsafe(24)
+    door = LocalHttp(
+        openclaw,
+        host=_EVERYWHERE,
+        port=settings.place.port,
+        token=token,
+        turn=RelayedTurn(chat_id="local", user_id="", number=0, preferred=first),
+        status=lambda: {"kept": "nothing"},
+    )
+    _announce(settings.place.port, None if needs.bridge_auth_token else token)
+    return await live(ByItself(openclaw), openclaw, door, log=logger.info, stop=stop)
+
+
+def _openclaw(settings: Settings, chain: Chain, books: _Books, clock: Clock, threads: Threads) -> OpenClaw:
+    place = settings.place
+    spending = Spending(books.ledger)
+    relay_token, gateway_token = random_tokens.token_urlsafe(32), random_tokens.token_urlsafe(32)
+    relay = Relay(
+        _upstreams(chain, settings.base_urls),
+        chain.timeouts,
+        ledger=spending,
+        usage=books.usage,
+        secrets=books.secrets,
+        journal=LogJournal(last=chain.providers[-1].id),
+        owner=books.owner,
+        clock=clock,
+        token=relay_token,
+    )
+    gateway = GatewaySettings(
+        node=Path(place.node),
+        openclaw=Path(place.openclaw),
+        config=place.state / "openclaw.json",
+        state=place.state,
+        workspace=place.workspace,
+        temporary=Path(place.temporary_folder),
+        port=place.gateway_port or _free_port(),
+        token=gateway_token,
+        relay_token=relay_token,
+        compile_cache=Path(place.compile_cache) if place.compile_cache else None,
+        user=place.agent_user or None,
+    )
+    return OpenClaw(
+        gateway=Gateway(gateway, log=logger.info, environment=settings.inherited),
+        client=GatewayClient(gateway.url, gateway_token),
+        relay=relay,
+        spending=spending,
+        configure=lambda relay_url: _configure(place, chain, gateway, relay_url),
+        warm=lambda: _warm(chain, books.secrets),
+        threads=threads,
+    )
+
+
+def _configure(place: PlaceSettings, chain: Chain, gateway: GatewaySettings, relay_url: str) -> None:
+    """Prepare the folders and write what OpenClaw reads.
+
+    Raises:
+        ConfigRefused: the user's file can't be used.
+        OSError: a folder can't be written to.
+    """
+    for folder in (gateway.state, gateway.workspace, gateway.temporary):
+        folder.mkdir(parents=True, exist_ok=True)
+    theirs = Path(place.openclaw_config).read_text("utf-8") if place.openclaw_config else "{}"
+    config = openclaw_config.patched(
+        openclaw_config.parse(theirs),
+        chain,
+        port=gateway.port,
+        relay_url=relay_url,
+        model=place.openclaw_model or None,
+        workspace=str(gateway.workspace),
+    )
+    write_private(gateway.config, openclaw_config.as_text(config))
+    openclaw_config.write_agent_settings(gateway.state)
+    openclaw_config.write_instructions(gateway.workspace)
+    if gateway.user is not None:
+        _give(gateway, gateway.user)
+
+
+def _give(gateway: GatewaySettings, user: int) -> None:
+    """What was written becomes the agent's user's, who is to read it; nothing of that user's ran before."""
+    settings = openclaw_config.AGENT_SETTINGS
+    inside = [gateway.state / folder for folder in [settings, *settings.parents][:-1]]
+    for path in (gateway.config, *inside, gateway.workspace / "AGENTS.md"):
+        os.chown(path, user, user, follow_symlinks=False)
+
+
+def _warm(chain: Chain, secrets: Secrets) -> None:
+    """Read the keys once: the secrets' own cache then has them. What is missing is found out when it is needed."""
+    for provider in chain.providers:
+        with contextlib.suppress(SecretMissing, BotoCoreError, ClientError):
+            secrets.read(provider.secret)
+
+
+def _upstreams(chain: Chain, base_urls: Mapping[str, str]) -> Sequence[Upstream]:
+    http = httpx.Client()  # for Copilot to find out where to ask
+    return [
+        Upstream(
+            provider,
+            AnthropicMessages() if provider.protocol == "anthropic-messages" else OpenAIChat(),
+            _vendor(provider, http, base_urls.get(provider.id, "").rstrip("/")),
+        )
+        for provider in chain.providers
+    ]
+
+
+def _vendor(provider: Provider, http: httpx.Client, base_url: str) -> Vendor:
+    if provider.id == "copilot":
+        return Copilot(http, provider.base_url, base_url)
+    headers = OPENROUTER_HEADERS if provider.id == "openrouter" else {}
+    return PlainVendor(base_url or provider.base_url, headers)
+
+
+def _client(service: str, requests: Requests) -> Any:  # noqa: ANN401
+    client: Any = boto3.client(service, config=_AWS)  # type: ignore[call-overload]
+    client.meta.events.register("before-call", requests.count)
+    return client
+
+
+def _ssm_secrets(needs: ChatSettings, requests: Requests) -> SsmSecrets:
+    return SsmSecrets(SSMProvider(boto3_client=_client("ssm", requests)), needs.secrets_path)
+
+
+def _owner(needs: ChatSettings, requests: Requests) -> Owner:
+    if not needs.tell_owner_function:
+        return LogOwner()
+    return LambdaOwner(_client("lambda", requests), needs.tell_owner_function, logger.warning)
+
+
+def _free_port() -> int:
+    with socket.create_server((_LOOPBACK, 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def _announce(port: int, made_token: str | None) -> None:
+    """Say to whoever started the container what it is: without AWS, and with nothing kept."""
+    lines = [
+        "serverless-openclaw by itself, without AWS: nothing is kept. The conversation, the workspace and what was",
+        "counted of the providers' limits are gone when this process ends.",
+        f"""    curl -H "Authorization: Bearer $TOKEN" -d '{{"message": "Hello"}}' http://localhost:{port}/message""",
+    ]
+    if made_token is not None:
+        lines.append(f"BRIDGE_AUTH_TOKEN is not set; the token of this start is {made_token}")
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
