@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +14,7 @@ from websockets.asyncio.server import ServerConnection, serve
 TOKEN = "token-of-this-boot"
 
 type Json = dict[str, Any]
-type Answer = Callable[["Conversation", Json], Awaitable[None]]
+type Answer = Callable[["Conversation", Json], Coroutine[Any, Any, None]]
 
 
 @dataclass
