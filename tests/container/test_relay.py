@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,7 @@ from tests.doubles import CHAT, NOON, World, a_world
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from assistant.stores.ledger import DynamoLedger
     from assistant.turns.chain import Chain, Provider
     from local.simulators.anthropic import AnthropicSimulator
 
@@ -376,11 +377,42 @@ def test_the_relay_and_the_chat_lane_keep_one_ledger(scene: Scene) -> None:
     assert scene.world.texts()[-1].startswith("openrouter")
 
 
+@dataclass
+class HeldUp:
+    """A ledger whose named method waits until it may go on."""
+
+    ledger: DynamoLedger
+    method: str
+    go_on: threading.Event = field(default_factory=threading.Event)
+    reached: threading.Event = field(default_factory=threading.Event)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self.method:
+            self.reached.set()
+            assert self.go_on.wait(5)
+        return getattr(self.ledger, name)
+
+
+def held_up(scene: Scene, provider_id: str, method: str) -> HeldUp:
+    held = HeldUp(scene.world.ledger, method)
+    meters: Any = scene.relay._desk._meters
+    meters[provider_id] = replace(meters[provider_id], ledger=held)
+    return held
+
+
 def test_the_one_slot_is_free_again_for_the_agents_next_request(scene: Scene) -> None:
     """It asks as soon as it has read the last byte, and the last request is not settled by then."""
-    assert [scene.ask("ollama-cloud").status_code for _ in range(5)] == [200] * 5
+    held = held_up(scene, "ollama-cloud", "succeeded")
+    assert scene.ask("ollama-cloud").is_success
+    assert held.reached.wait(5)
+
+    with ThreadPoolExecutor(1) as threads:
+        asking = threads.submit(scene.ask, "ollama-cloud")
+        until(lambda: len(scene.relay._desk.calls) == 2)
+        held.go_on.set()
+        assert asking.result(10).is_success
+    scene.settled(2)
     assert scene.simulator("ollama-cloud").most_in_flight == 1
-    scene.settled(5)
     assert scene.entry("ollama-cloud").slot_holder is None
 
 
@@ -610,6 +642,38 @@ def test_an_answer_without_end_is_cut_off() -> None:
         assert scene.settled().reason == "answer too large"
 
 
+def test_an_error_that_is_the_first_event_has_a_status() -> None:
+    refused = event({"error": {"code": 429, "message": "Rate limit exceeded: free-models-per-day"}})
+
+    def application(environ: Any, start_response: Any) -> Any:
+        return Response([b": OPENROUTER PROCESSING\n\n", refused], mimetype="text/event-stream")(
+            environ, start_response
+        )
+
+    with served(application) as url, a_scene(at=lambda _: url) as scene:
+        response = scene.ask("openrouter")
+        assert (response.status_code, response.headers["retry-after"]) == (429, "43200")
+        assert scene.settled().error == "ProviderExhausted"
+
+
+def test_a_connection_that_stays_open_after_the_answer_is_not_waited_for() -> None:
+    go_on, ended = threading.Event(), threading.Event()
+
+    def lingering(environ: Any, start_response: Any) -> Any:
+        def pieces() -> Iterator[bytes]:
+            yield event({"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]}) + event("[DONE]")
+            go_on.wait(5)
+            ended.set()
+
+        return Response(pieces(), mimetype="text/event-stream")(environ, start_response)
+
+    with served(lingering) as url, a_scene(at=lambda _: url) as scene:
+        assert texts(scene.ask("copilot")) == "a"
+        assert scene.settled().outcome == "answered"
+        assert not ended.is_set()
+        go_on.set()
+
+
 def test_events_that_nobody_understands_are_passed_on() -> None:
     strange = event({"choices": "new"}) + b"data: {half\n\n" + event({"choices": [{"finish_reason": "stop"}]})
 
@@ -797,6 +861,19 @@ def test_whoever_leaves_before_the_provider_says_anything_is_noticed(scene: Scen
     assert scene.settled().reason == "client gone"
     assert scene.entry("ollama-cloud").slot_holder is None
     assert scene.ask("ollama-cloud").is_success
+
+
+def test_for_whoever_leaves_before_the_provider_is_asked_nobody_is_asked(scene: Scene) -> None:
+    held = held_up(scene, "anthropic", "reserve")
+    with pytest.raises(httpx.ReadTimeout):
+        scene.http.post(path_of("anthropic"), json=body_of("anthropic"), timeout=0.2)
+    (call,) = scene.relay._desk.calls
+    until(lambda: call._abandoned)
+    held.go_on.set()
+
+    assert scene.settled().reason == "client gone"
+    assert scene.asked("anthropic") == 0
+    assert scene.entry("anthropic").windows[MONTH] == 0
 
 
 def test_whoever_leaves_in_the_middle_of_a_request_is_forgotten(scene: Scene) -> None:
