@@ -99,7 +99,7 @@ class Fargate:
         self._bus = bus
         self._images = dict(images)
         self._variables = dict(variables)
-        self._stop_limit_s = stop_limit_s
+        self.stop_limit_s = stop_limit_s
         self._tasks: dict[str, Task] = {}
         self._tokens: dict[tuple[str, str], _Started] = {}
         self._refused: dict[str, float] = {}
@@ -226,6 +226,7 @@ class Fargate:
         return started
 
     def _started(self, cluster: str, given: Mapping[str, Any]) -> list[Task]:
+        _check_cluster(cluster)
         found = definition(given["taskDefinition"])
         if found is None:
             raise EcsError("ClientException", "TaskDefinition not found.")
@@ -366,7 +367,7 @@ class Fargate:
             task.moments["stoppingAt"] = self._clock.now()
             if task.process is not None:
                 task.process.terminate()
-                patience = min(float(task.definition.container.get("stopTimeout", 30)), self._stop_limit_s)
+                patience = min(float(task.definition.container.get("stopTimeout", 30)), self.stop_limit_s)
                 task.killer = threading.Timer(patience, _kill, (task,))
                 task.killer.daemon = True
                 task.killer.start()
@@ -399,6 +400,13 @@ class Fargate:
 def cluster_arn(reference: str) -> str:
     """The ARN of a cluster, given by its name or ARN."""
     return reference if reference.startswith("arn:") else f"arn:aws:ecs:{REGION}:{ACCOUNT}:cluster/{reference}"
+
+
+def _check_cluster(cluster: str) -> None:
+    from moto.ecs.models import ecs_backends  # noqa: PLC0415 (as in `ecs_task.definition`)
+
+    if cluster.rpartition("/")[2] not in ecs_backends[ACCOUNT][REGION].clusters:
+        raise EcsError("ClusterNotFoundException", "Cluster not found.")
 
 
 def _check_network(network: Mapping[str, Any]) -> None:
