@@ -30,6 +30,7 @@ from moto.stepfunctions.parser.api import ExecutionStatus
 from moto.stepfunctions.parser.asl.component import eval_component
 from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
 from moto.stepfunctions.parser.asl.component.state.wait.wait_function import wait_function
+from moto.stepfunctions.parser.asl.eval.callback import callback as sfn_callback
 from moto.stepfunctions.parser.asl.eval.event import event_manager
 from moto.stepfunctions.parser.asl.parse import asl_parser
 from moto.stepfunctions.parser.asl.utils import boto_client
@@ -260,6 +261,22 @@ def _stopped_at_once(engine: Engine) -> Replacements:
     yield worker, "_reflect_execution_status", reflect
 
 
+def _early_answers(_: Engine) -> Replacements:
+    """An answer to a task token counts from the moment the token is known.
+
+    moto forgets to look for one that came before it began to wait for heartbeats, and waits for the next heartbeat.
+    """
+    original = sfn_callback.CallbackEndpoint.setup_heartbeat_endpoint
+
+    def setup_heartbeat_endpoint(self: Any, heartbeat_seconds: int) -> Any:  # noqa: ANN401
+        endpoint = original(self, heartbeat_seconds)
+        if self.get_outcome() is not None:
+            endpoint.notify()
+        return endpoint
+
+    yield sfn_callback.CallbackEndpoint, "setup_heartbeat_endpoint", setup_heartbeat_endpoint
+
+
 def _status_events(engine: Engine) -> Replacements:
     """Executions tell when they start and end, which moto keeps to itself.
 
@@ -396,6 +413,7 @@ PATCHES: dict[str, Callable[[Engine], Replacements]] = {
     "virtual_timestamps": _virtual_timestamps,
     "started_once": _started_once,
     "stopped_at_once": _stopped_at_once,
+    "early_answers": _early_answers,
     "status_events": _status_events,
     "small_transactions": _small_transactions,
     "partition_queries": _partition_queries,

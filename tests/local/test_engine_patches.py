@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from moto.core.models import MockAWS
+from moto.stepfunctions.parser.asl.eval.callback.callback import CallbackEndpoint, CallbackOutcomeSuccess
 from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
 from moto.stepfunctions.parser.models import StepFunctionsParserBackend
 
@@ -25,6 +26,7 @@ def test_every_patch_has_a_test_here() -> None:
         "virtual_timestamps",
         "started_once",
         "stopped_at_once",
+        "early_answers",
         "status_events",
         "small_transactions",
         "partition_queries",
@@ -184,6 +186,15 @@ def test_a_stopped_execution_is_aborted_and_told(without: tuple[str, ...], statu
         told = [line for line in cloud.logs("Watch") if line.startswith("watched ")]
         assert len(told) == 1
         assert f'"status": "{status}"' in told[0]
+
+
+@pytest.mark.parametrize(("without", "woken"), [((), True), (("early_answers",), False)])
+def test_an_answer_that_comes_before_anybody_waits_counts(without: tuple[str, ...], woken: bool) -> None:
+    with small_cloud(without_patches=without):
+        endpoint = CallbackEndpoint("token")
+        endpoint.notify(CallbackOutcomeSuccess("token", "{}"))
+
+        assert endpoint.setup_heartbeat_endpoint(0).clear_and_wait() is woken
 
 
 def _fill(cloud: LocalCloud, count: int) -> None:

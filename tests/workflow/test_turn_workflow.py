@@ -5,8 +5,10 @@ Which edges there are is read from the ASL itself, so a new one is tested as soo
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,7 @@ from werkzeug.wrappers import Response
 
 from local.cloud import LocalCloud
 from local.simulators.outside import BOT_USERNAME
+from tests.contract import state_machine as asl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,11 +34,19 @@ ANY = "SomethingNobodyThoughtOf"
 """Stands for States.ALL."""
 
 
-class ScriptedFunctions:
-    """Lambda's Invoke API with answers by function: an error's name, or what the function returns."""
+FUNCTIONS = {name: asl.function_of(name) for name in TASKS}
+"""The function of each state."""
 
-    def __init__(self, logical_ids: dict[str, str]) -> None:
+
+class ScriptedFunctions:
+    """Lambda's Invoke API with answers by function: an error's name, or what the function returns.
+
+    What AskAgent waits for is told at once by somebody else, as the agent does.
+    """
+
+    def __init__(self, logical_ids: dict[str, str], states: Any) -> None:
         self._logical_ids = logical_ids
+        self._states = states
         self._lock = threading.Lock()
         self._errors: dict[tuple[str, str], list[str]] = {}
         self._routes: dict[str, list[str]] = {}
@@ -61,8 +72,18 @@ class ScriptedFunctions:
     def _result(self, function: str, event: dict[str, Any]) -> Any:
         if function == "PrepareTurn":
             route = self._routes[event["chat_id"]].pop(0)
-            return {"chat_id": event["chat_id"], "epoch": event["epoch"], "turn": 1, "route": route, "seconds": 1}
+            seconds = 240 if route == "agent" else 1
+            return {"chat_id": event["chat_id"], "epoch": event["epoch"], "turn": 1, "route": route, "seconds": seconds}
+        if "token" in event:
+            threading.Thread(target=self._succeed, args=(event["token"],), daemon=True).start()
         return {"next": "done"} if function == "DeliverReply" else "answered"
+
+    def _succeed(self, token: str) -> None:
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            with contextlib.suppress(self._states.exceptions.InvalidToken):  # the state does not wait yet
+                self._states.send_task_success(taskToken=token, output="{}")
+                return
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +97,8 @@ class Machine:
 
     def __init__(self, cloud: LocalCloud) -> None:
         self.cloud = cloud
-        self.functions = ScriptedFunctions({cloud.resources[name]: name for name in TASKS})
+        logical_ids = {cloud.resources[name]: name for name in FUNCTIONS.values()}
+        self.functions = ScriptedFunctions(logical_ids, cloud.client("stepfunctions"))
         cloud._lambda_api.answer = self.functions.answer  # type: ignore[method-assign, assignment]
 
     def run(self, chat: str, **script: Any) -> Execution:
@@ -130,9 +152,9 @@ def attempts_before_catch(state: str, error: str) -> int:
 def test_every_retry_is_taken(machine: Machine, state: str, error: str, more: int) -> None:
     chat = f"r-{state}-{error}"
 
-    execution = machine.run(chat, routes=routes_to(state), **{state: [raised(error)] * min(more, 1)})
+    execution = machine.run(chat, routes=routes_to(state), **{FUNCTIONS[state]: [raised(error)] * min(more, 1)})
 
-    assert machine.functions.calls[chat, state] == 1 + min(more, 1)
+    assert machine.functions.calls[chat, FUNCTIONS[state]] == 1 + min(more, 1)
     assert execution.status == "SUCCEEDED"
     assert execution.retries == min(more, 1)
 
@@ -141,9 +163,9 @@ def test_every_retry_is_taken(machine: Machine, state: str, error: str, more: in
 def test_every_catch_is_taken(machine: Machine, state: str, error: str, following: str) -> None:
     chat = f"c-{state}-{error}"
 
-    execution = machine.run(chat, routes=routes_to(state), **{state: [raised(error)] * 20})
+    execution = machine.run(chat, routes=routes_to(state), **{FUNCTIONS[state]: [raised(error)] * 20})
 
-    assert machine.functions.calls[chat, state] == attempts_before_catch(state, raised(error))
+    assert machine.functions.calls[chat, FUNCTIONS[state]] == attempts_before_catch(state, raised(error))
     assert execution.states[execution.states.index(state) + 1] == following
     assert execution.status == ("FAILED" if following == "StopTurn" else "SUCCEEDED")
 
