@@ -46,6 +46,9 @@ class Message(msgspec.Struct, forbid_unknown_fields=True):
 class LocalHttp:
     """A server beside others in its process.
 
+    Attributes:
+        address: where it listens, once it does.
+
     Args:
         openclaw: what answers.
         host: where to listen: loopback, unless callers show a token.
@@ -70,7 +73,7 @@ class LocalHttp:
         self._token = token
         self._turn = turn
         self._status = status
-        self._socket: socket.socket | None = None
+        self.address: str | None = None
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
 
@@ -80,7 +83,7 @@ class LocalHttp:
         Raises:
             OSError: the port is taken.
         """
-        self._socket = socket.create_server(self._address)
+        listening = socket.create_server(self._address)
         config = uvicorn.Config(
             Starlette(routes=self._routes()),
             http="h11",
@@ -95,9 +98,10 @@ class LocalHttp:
             timeout_graceful_shutdown=_STOP_SECONDS,
         )
         self._server = _Server(config)
-        self._serving = asyncio.create_task(self._server.serve(sockets=[self._socket]), name="HTTP")
-        host, port = self._socket.getsockname()[:2]
-        return f"http://{host}:{port}"
+        self._serving = asyncio.create_task(self._server.serve(sockets=[listening]), name="HTTP")
+        host, port = listening.getsockname()[:2]
+        self.address = f"http://{host}:{port}"
+        return self.address
 
     async def stop(self) -> None:
         """End; who waits for an answer is cut off."""

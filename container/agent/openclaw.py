@@ -124,6 +124,7 @@ class OpenClaw:
         configure: writes OpenClaw's configuration for a relay at that address; may block.
         warm: does what makes a first request quicker, beside the gateway's start; may block.
         threads: where what blocks runs.
+        log: takes a message and fields.
         monotonic: seconds of a clock that never goes back.
     """
 
@@ -137,6 +138,7 @@ class OpenClaw:
         configure: Callable[[str], None],
         warm: Callable[[], None],
         threads: Threads,
+        log: Callable[..., None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.seconds: dict[str, float] = {}
@@ -148,6 +150,7 @@ class OpenClaw:
         self._configure = configure
         self._warm = warm
         self._threads = threads
+        self._log = log
         self._monotonic = monotonic
         self._started: asyncio.Task[None] | None = None
         self._run: _Run | None = None
@@ -247,12 +250,15 @@ class OpenClaw:
             await self._client.close()
 
     async def _start(self) -> None:
+        began = self._monotonic()
         with self._measured("relay"):
             url = await self._relay.start()
         with self._measured("configuration"):
             await self._threads(self._configure, url)
         await asyncio.gather(self._warmed(), self._connected())
+        self.seconds["all"] = round(self._monotonic() - began, 3)
         self.is_ready = True
+        self._log("OpenClaw takes messages", seconds=self.seconds)
 
     async def _warmed(self) -> None:
         with self._measured("keys"):

@@ -208,6 +208,7 @@ def _openclaw(settings: Settings, chain: Chain, books: _Books, clock: Clock, thr
         configure=lambda relay_url: _configure(place, chain, gateway, relay_url),
         warm=lambda: _warm(chain, books.secrets),
         threads=threads,
+        log=logger.info,
     )
 
 

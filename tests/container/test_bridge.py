@@ -1,0 +1,469 @@
+"""The bridge: turns are taken, run, answered once, and given back when it has to end."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from botocore.exceptions import EndpointConnectionError
+
+from agent.gateway_client import AllModelsFailed, GatewayGone, GatewayRefused, RunFailed, RunTimedOut
+from agent.gateway_frames import FallbackAttempt
+from assistant.turns.agents import LEASE_SECONDS, AgentStatus
+from assistant.turns.model import TurnStatus
+from tests.container.bridging import IDLE_SECONDS, Living, an_agent, result
+from tests.doubles import CHAT, a_world
+from tests.unit.test_agents import Fleet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from assistant.turns.model import TurnClaim
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def fleet() -> Iterator[Fleet]:
+    with a_world(agent_mode="always") as world:
+        yield Fleet(world)
+
+
+def agent(fleet: Fleet) -> Any:
+    return fleet.agents.read(CHAT)
+
+
+async def told(living: Living, *how: str) -> None:
+    """Wait until the states that waited were told so."""
+    await living.until(lambda: [each for _, each in living.fleet.tokens.ended] == list(how))
+
+
+def next_turn(fleet: Fleet, claim: TurnClaim, text: str) -> TurnClaim:
+    """The next turn of the chat, after the one before was delivered."""
+    fleet.world.deliver(claim)
+    return fleet.turn(text)
+
+
+async def test_a_turn_is_run_and_answered(fleet: Fleet) -> None:
+    claim = fleet.turn("what is in my files?")
+    fleet.hand_over(claim)
+    async with an_agent(fleet) as living:
+        living.begin()
+        await told(living, "success")
+
+    assert living.played.ran == [("agent:main:42", "what is in my files?")]
+    turn = fleet.world.turn()
+    assert (turn.status, turn.reply, turn.provider, turn.model) == (
+        TurnStatus.ANSWERED,
+        "done",
+        "copilot",
+        "copilot-model",
+    )
+    assert (turn.input_tokens, turn.cached_tokens, turn.output_tokens, turn.micro_dollars) == (5, 3, 7, 0)
+    assert living.played.turns[0].chat_id == CHAT
+    assert living.played.turns[0].number == claim.number
+    assert fleet.agents.mail(CHAT) == []
+
+
+async def test_what_a_turn_costs_is_what_the_ledger_settled(fleet: Fleet) -> None:
+    fleet.hand_over(fleet.turn())
+    claude = fleet.world.chain.provider("anthropic")
+    async with an_agent(fleet) as living:
+        living.played.script = [None]
+        living.begin()
+        await living.until(lambda: living.played.hanging)
+        for cost in (100, 23):
+            reservation = living.spending.reserve(claude, holder=str(cost), micro_dollars=1000)
+            living.spending.succeeded(reservation, micro_dollars=cost)
+        late = living.spending.reserve(claude, holder="late", micro_dollars=1000)
+        assert living.played._hanging is not None
+        living.played._hanging.set_result(result(provider="anthropic"))
+        await asyncio.sleep(0)
+        living.spending.succeeded(late, micro_dollars=None)  # the relay settles after the answer has gone
+        await told(living, "success")
+
+    assert fleet.world.turn().micro_dollars == 1123
+
+
+async def test_a_turn_is_held_while_openclaw_boots_and_run_when_it_is_up(fleet: Fleet) -> None:
+    fleet.hand_over(fleet.turn())
+    async with an_agent(fleet, boots=False) as living:
+        living.begin()
+        await living.until(lambda: agent(fleet).in_flight == 1)
+        assert agent(fleet).status == AgentStatus.RUNNING
+        await living.pass_time(35)
+        assert fleet.tokens.beats == ["token"] * 4  # at once, and every 10 s
+        assert living.played.ran == []
+
+        living.played.boot()
+        await told(living, "success")
+        assert set(living.openclaw.seconds) == {"relay", "configuration", "keys", "gateway", "connection", "all"}
+
+
+async def test_what_the_agent_has_not_seen_precedes_its_message(fleet: Fleet) -> None:
+    first = fleet.turn("one")
+    fleet.world.ask("copilot")(first)  # the chat lane
+    second = next_turn(fleet, first, "two")
+    fleet.hand_over(second)
+    async with an_agent(fleet) as living:
+        living.begin()
+        await told(living, "success")
+        third = next_turn(fleet, second, "three")
+        fleet.world.ask("copilot")(third)
+        fourth = next_turn(fleet, third, "four")
+        fleet.hand_over(fourth, "token 2")
+        await living.pass_time(1)
+        await told(living, "success", "success")
+        fifth = next_turn(fleet, fourth, "five")
+        fleet.hand_over(fifth, "token 3")
+        await living.pass_time(1)
+        await told(living, "success", "success", "success")
+
+    assert [message for _, message in living.played.ran] == [
+        history_of("one") + "two",
+        history_of("three") + "four",
+        "five",
+    ]
+
+
+def history_of(question: str) -> str:
+    said = f'<message role="user">{question}</message>\n<message role="assistant">copilot: {question}</message>'
+    return f"<conversation_history>\n{said}\n</conversation_history>\n\n"
+
+
+async def test_a_conversation_that_was_begun_afresh_is_another_session(fleet: Fleet) -> None:
+    first = fleet.turn("one")
+    fleet.world.ask("copilot")(first)
+    fleet.world.deliver(first)
+    fleet.world.say("/new")
+    second = fleet.turn("two")
+    fleet.hand_over(second)
+    async with an_agent(fleet) as living:
+        living.begin()
+        await told(living, "success")
+
+    assert living.played.ran == [("agent:main:42-1", "two")]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AllModelsFailed((FallbackAttempt("copilot", "m", "rate_limit"),)),
+        RunFailed("UNAVAILABLE"),
+        RunTimedOut("the run took too long"),
+        GatewayRefused("the run", "INVALID_REQUEST"),
+        result(text=" "),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_a_run_without_an_answer_leaves_the_turn_to_the_chat_lane(fleet: Fleet, error: Any) -> None:
+    fleet.hand_over(fleet.turn())
+    async with an_agent(fleet) as living:
+        living.played.script = [error]
+        living.begin()
+        await told(living, "AgentFailed")
+        await living.settle()
+        assert living.life is not None
+        assert not living.life.done()
+
+    assert fleet.world.turn().status == TurnStatus.OPEN
+
+
+async def test_a_gateway_that_died_over_a_turn_gets_it_once_more(fleet: Fleet) -> None:
+    fleet.hand_over(fleet.turn())
+    async with an_agent(fleet) as living:
+        living.played.script = [GatewayGone("gone")]
+        living.begin()
+        await told(living, "success")
+
+    assert len(living.played.ran) == 2
+
+
+async def test_a_gateway_that_does_not_come_back_ends_the_agent_and_not_the_turn(fleet: Fleet) -> None:
+    fleet.hand_over(fleet.turn())
+    async with an_agent(fleet) as living:
+        living.played.script = [GatewayGone("gone"), GatewayGone("gone")]
+        living.begin()
+        assert await living.ended() == 1
+
+    assert fleet.tokens.ended == [("token", "AgentFailed")]
+    assert agent(fleet).status == AgentStatus.STOPPED
+
+
+async def test_a_gateway_that_never_boots_ends_the_agent_and_not_the_turn(fleet: Fleet) -> None:
+    fleet.hand_over(fleet.turn())
+    async with an_agent(fleet, boots=False) as living:
+        living.begin()
+        await living.until(lambda: agent(fleet).in_flight == 1)
+        living.played.die()
+        assert await living.ended() == 1
+
+    assert fleet.tokens.ended == [("token", "AgentFailed")]
+
+
+async def test_a_gateway_that_dies_while_nothing_is_to_be_done_ends_the_agent(fleet: Fleet) -> None:
+    fleet.start.wake(CHAT, starter="eager")
+    async with an_agent(fleet) as living:
+        living.begin()
+        await living.until(lambda: living.openclaw.is_ready)
+        living.played.die()
+        await living.pass_time(5)
+        assert await living.ended() == 1
+
+    assert agent(fleet).status == AgentStatus.STOPPED
+
+
+async def test_an_answer_that_comes_late_changes_nothing_and_the_agent_sees_the_other(fleet: Fleet) -> None:
+    claim = fleet.turn("one")
+    fleet.hand_over(claim)
+    async with an_agent(fleet) as living:
+        living.played.script = [None]
+        living.begin()
+        await living.until(lambda: living.played.hanging)
+        fleet.world.ask("copilot")(claim)
+        assert living.played._hanging is not None
+        living.played._hanging.set_result(result("late"))
+        await told(living, "success")
+        second = next_turn(fleet, claim, "two")
+        fleet.hand_over(second, "token 2")
+        await living.pass_time(1)
+        await told(living, "success", "success")
+
+    assert fleet.world.turn(1).reply == "copilot: one"
+    assert living.bridge.counts.late == 1
+    assert "copilot: one" in living.played.ran[1][1]
+
+
+async def test_a_run_that_nobody_wants_any_more_is_aborted(fleet: Fleet) -> None:
+    claim = fleet.turn()
+    fleet.hand_over(claim)
+    async with an_agent(fleet) as living:
+        living.played.script = [None]
+        living.begin()
+        await living.until(lambda: living.played.hanging)
+        fleet.world.ask("copilot")(claim)
+        await living.pass_time(1)
+        await told(living, "success")
+        assert living.played.order.count("abort") == 1
+
+    assert fleet.world.turn().reply == "copilot: do something"
+
+
+async def test_a_run_that_was_aborted_in_the_gateway_leaves_the_turn_to_the_chat_lane(fleet: Fleet) -> None:
+    fleet.hand_over(fleet.turn())
+    async with an_agent(fleet) as living:
+        living.played.script = [None]
+        living.begin()
+        await living.until(lambda: living.played.hanging)
+        await living.openclaw.abort()
+        await told(living, "AgentFailed")
+
+
+async def test_a_turn_whose_time_is_over_is_not_run(fleet: Fleet) -> None:
+    claim = fleet.turn()
+    fleet.hand_over(claim)
+    mail = fleet.agents.mail(CHAT)[0]
+    fleet.world.clock.moment = mail.deadline - 4
+    async with an_agent(fleet) as living:
+        living.begin()
+        await told(living, "AgentFailed")
+
+    assert living.played.ran == []
+
+
+async def test_a_signal_in_the_middle_of_a_run_hands_the_turn_back(fleet: Fleet) -> None:
+    fleet.hand_over(fleet.turn())
+    async with an_agent(fleet) as living:
+        living.played.script = [None]
+        living.begin()
+        await living.until(lambda: living.played.hanging)
+        living.stop.set()
+        assert await living.ended() == 0
+
+    assert fleet.tokens.ended == [("token", "AgentInterrupted")]
+    assert fleet.world.turn().status == TurnStatus.OPEN
+    assert (agent(fleet).status, agent(fleet).pending) == (AgentStatus.STOPPED, 0)
+    assert sorted(living.played.order[-4:]) == ["abort", "close", "gateway down", "relay down"]
+    assert living.played.order[-1] == "close"
+
+
+async def test_a_signal_while_openclaw_boots_hands_the_turn_back(fleet: Fleet) -> None:
+    fleet.hand_over(fleet.turn())
+    async with an_agent(fleet, boots=False) as living:
+        living.begin()
+        await living.until(lambda: agent(fleet).in_flight == 1)
+        living.stop.set()
+        assert await living.ended() == 0
+
+    assert fleet.tokens.ended == [("token", "AgentInterrupted")]
+    assert agent(fleet).status == AgentStatus.STOPPED
+
+
+async def test_what_was_handed_back_is_answered_by_the_next_generation(fleet: Fleet) -> None:
+    claim = fleet.turn()
+    fleet.hand_over(claim)
+    async with an_agent(fleet) as living:
+        living.played.script = [None]
+        living.begin()
+        await living.until(lambda: living.played.hanging)
+        living.stop.set()
+        await living.ended()
+    assert fleet.hand_over(claim, "token 2") == "started"
+    async with an_agent(fleet) as living:
+        living.begin()
+        await told(living, "AgentInterrupted", "success")
+
+    assert fleet.world.turn().reply == "done"
+
+
+async def test_a_lost_lease_ends_the_agent_and_nothing_is_written(fleet: Fleet) -> None:
+    fleet.hand_over(fleet.turn())
+    async with an_agent(fleet) as living:
+        living.played.script = [None]
+        living.begin()
+        await living.until(lambda: living.played.hanging)
+        fleet.world.clock.advance(LEASE_SECONDS + 1)  # frozen meanwhile
+        assert fleet.start.wake(CHAT, starter="another") == "started"
+        before = agent(fleet)
+        living.time.pass_until(fleet.world.clock.now())
+        assert await living.ended() == 1
+
+    assert agent(fleet) == before
+    assert fleet.tokens.ended == []
+    assert "abort" in living.played.order
+    assert ("stopping", {"reason": "lease lost"}) in living.log
+
+
+async def test_a_generation_that_was_replaced_before_it_opened_does_nothing(fleet: Fleet) -> None:
+    fleet.start.wake(CHAT, starter="one")
+    async with an_agent(fleet) as living:
+        fleet.world.clock.advance(300)
+        fleet.start.wake(CHAT, starter="two")
+        living.begin()
+        assert await living.ended() == 0
+
+    assert agent(fleet).status == AgentStatus.STARTING
+    assert ("stopping", {"reason": "replaced"}) in living.log
+
+
+async def test_the_lease_is_kept_for_as_long_as_it_works(fleet: Fleet) -> None:
+    fleet.hand_over(fleet.turn())
+    async with an_agent(fleet) as living:
+        living.played.script = [None]
+        living.begin()
+        await living.until(lambda: living.played.hanging)
+        await living.pass_time(LEASE_SECONDS + 40)
+        assert fleet.start.wake(CHAT, starter="another") == "running"
+        assert living.life is not None
+        assert not living.life.done()
+
+
+async def test_an_idle_agent_stops(fleet: Fleet) -> None:
+    fleet.hand_over(fleet.turn())
+    async with an_agent(fleet, idle_seconds=60) as living:
+        living.begin()
+        await told(living, "success")
+        await living.pass_time(58)
+        assert agent(fleet).status == AgentStatus.RUNNING
+        await living.pass_time(7)
+        assert await living.ended() == 0
+
+    assert agent(fleet).status == AgentStatus.STOPPED
+    assert ("stopping", {"reason": "idle"}) in living.log
+    assert fleet.start.wake(CHAT, starter="later") == "started"
+
+
+async def test_a_message_that_comes_while_it_stops_is_answered(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet.start.wake(CHAT, starter="eager")
+    claim = fleet.turn()
+    stop = type(fleet.agents).stop
+
+    def stop_and_get_mail(agents: Any, generation: Any) -> bool:
+        stopped = stop(agents, generation)
+        monkeypatch.undo()
+        fleet.hand_over(claim)
+        return stopped
+
+    monkeypatch.setattr(type(fleet.agents), "stop", stop_and_get_mail)
+    async with an_agent(fleet, idle_seconds=60) as living:
+        living.begin()
+        await living.until(lambda: living.openclaw.is_ready)
+        await living.pass_time(66)
+        await told(living, "success")
+        assert agent(fleet).status == AgentStatus.RUNNING
+
+
+async def test_it_looks_often_while_there_is_work_and_seldom_later(fleet: Fleet) -> None:
+    fleet.start.wake(CHAT, starter="eager")
+    async with an_agent(fleet) as living:
+        living.begin()
+        await living.pass_time(30)
+        busy = living.bridge.counts.polls
+        await living.pass_time(100)
+        assert 30 <= busy <= 32
+        assert living.bridge.counts.polls - busy <= 20
+    assert IDLE_SECONDS > 130
+
+
+async def test_what_aws_does_not_do_is_tried_again(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet.hand_over(fleet.turn())
+    failures = 3
+    store = type(fleet.agents).answer
+
+    def sometimes(*args: Any) -> bool:
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            raise EndpointConnectionError(endpoint_url="https://dynamodb.test/")
+        return store(*args)
+
+    monkeypatch.setattr(type(fleet.agents), "answer", sometimes)
+    async with an_agent(fleet) as living:
+        living.begin()
+        await living.until(lambda: living.played.ran)
+        await living.pass_time(10)
+        await told(living, "success")
+
+    assert fleet.world.turn().reply == "done"
+
+
+async def test_a_lease_that_cannot_be_renewed_is_lost_when_its_time_is_over(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.start.wake(CHAT, starter="eager")
+
+    def unreachable(*_: Any) -> bool:
+        raise EndpointConnectionError(endpoint_url="https://dynamodb.test/")
+
+    async with an_agent(fleet) as living:
+        living.begin()
+        await living.until(lambda: living.openclaw.is_ready)
+        monkeypatch.setattr(type(fleet.agents), "renew", unreachable)
+        await living.pass_time(LEASE_SECONDS)
+        assert await living.ended() == 1
+
+    assert agent(fleet).status == AgentStatus.RUNNING  # nothing was written: others see that the lease has run out
+
+
+async def test_a_fault_of_ours_gives_the_turn_to_the_chat_lane_and_ends_the_agent(fleet: Fleet) -> None:
+    fleet.hand_over(fleet.turn())
+    async with an_agent(fleet) as living:
+        living.played.script = [ZeroDivisionError("what somebody wrote")]
+        living.begin()
+        assert await living.ended() == 1
+
+    assert fleet.tokens.ended == [("token", "AgentFailed")]
+    assert "what somebody wrote" not in str(living.log)
+    assert [fields["error"] for message, fields in living.log if message == "stopping"] == ["ZeroDivisionError"]
+
+
+async def test_an_answer_after_a_fallback_is_logged_as_one(fleet: Fleet) -> None:
+    fleet.hand_over(fleet.turn())
+    attempts = (FallbackAttempt("copilot", "m", "rate_limit"),)
+    async with an_agent(fleet) as living:
+        living.played.script = [replace(result(provider="openrouter"), fallback_attempts=attempts)]
+        living.begin()
+        await told(living, "success")
+        await living.until(lambda: any(message == "fallback answered" for message, _ in living.log))
