@@ -17,6 +17,7 @@ from assistant.providers.client import ProviderClient
 from assistant.providers.openai_chat import OpenAIChat
 from assistant.providers.vendors import COPILOT_HEADERS, OPENROUTER_HEADERS, PlainVendor
 from assistant.turns.asking import Asking, Attempt
+from assistant.turns.metering import Metering
 from assistant.turns.model import (
     TURN_SECONDS,
     Answered,
@@ -247,12 +248,9 @@ def ask_state(
         timeouts=chain.timeouts,
         model=ProviderClient(provider, protocol, vendor, http, chain.timeouts, clock),
         turns=conversations.as_port(),
-        ledger=ledger,
-        usage=usage,
-        secrets=_OneKey(key),
+        metering=Metering(provider, ledger, usage, _OneKey(key), silence, clock),
         messenger=silence,
         journal=silence,
-        owner=silence,
         clock=clock,
         history_messages=history_messages,
         history_days=conversations.days,

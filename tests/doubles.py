@@ -24,6 +24,7 @@ from assistant.turns.asking import Asking, Attempt
 from assistant.turns.chain import load_chain
 from assistant.turns.delivering import Delivered, Delivery
 from assistant.turns.failing import FailureReport
+from assistant.turns.metering import Metering
 from assistant.turns.model import Answer, ChatClaim, Notice, Preview, Said, Show, Turn, TurnClaim, Usage
 from assistant.turns.preparing import Preparation, Route
 from assistant.turns.reporting import Reporting
@@ -250,12 +251,9 @@ class World:
             timeouts=self.chain.timeouts,
             model=self.models[provider_id],
             turns=self.turns,
-            ledger=self.ledger,
-            usage=self.usage,
-            secrets=self.secrets,
+            metering=Metering(provider, self.ledger, self.usage, self.secrets, self.owner, self.clock),
             messenger=self.messenger,
             journal=self.journal,
-            owner=self.owner,
             clock=self.clock,
             history_messages=self.history_messages,
             history_days=self.history_days,

@@ -170,6 +170,7 @@ def asking(provider_id: str) -> Callable[[], Asking]:
         from assistant.providers.client import ProviderClient
         from assistant.stores.usage import DynamoUsage
         from assistant.turns.asking import Asking
+        from assistant.turns.metering import Metering
 
         needs = settings.from_environment(settings.AskSettings)
         chain, http = _chain(), _http()
@@ -181,12 +182,16 @@ def asking(provider_id: str) -> Callable[[], Asking]:
             timeouts=chain.timeouts,
             model=ProviderClient(provider, _protocol(provider), vendor, http, chain.timeouts, _clock),
             turns=_turns(needs),
-            ledger=_ledger(needs.runtime_table),
-            usage=DynamoUsage(_table(needs.runtime_table), _clock),
-            secrets=secrets,
+            metering=Metering(
+                provider=provider,
+                ledger=_ledger(needs.runtime_table),
+                usage=DynamoUsage(_table(needs.runtime_table), _clock),
+                secrets=secrets,
+                owner=_owner(needs.tell_owner_function),
+                clock=_clock,
+            ),
             messenger=_messenger(http, needs.telegram_api_url, secrets),
             journal=LogJournal(last=chain.providers[-1].id),
-            owner=_owner(needs.tell_owner_function),
             clock=_clock,
             history_messages=needs.history_messages,
             history_days=needs.history_days,

@@ -82,7 +82,7 @@ class AnthropicMessagesReader:
 
     def __init__(self, model: str) -> None:
         self._model = model
-        self._text = ""
+        self._text: list[str] = []
         self._counts: dict[str, int] = {}
         self._begun = False
         self._complete = False
@@ -99,7 +99,7 @@ class AnthropicMessagesReader:
                 self._count(started.usage)
             case "content_block_delta":
                 self._begun = True
-                self._text += _CONTENT_BLOCK_DELTA.decode(data).delta.text or ""
+                self._text.append(_CONTENT_BLOCK_DELTA.decode(data).delta.text or "")
             case "message_delta":
                 return self._end(_MESSAGE_DELTA.decode(data))
             case "message_stop":
@@ -124,7 +124,7 @@ class AnthropicMessagesReader:
     @property
     def text(self) -> str:
         """The answer's text so far."""
-        return self._text
+        return "".join(self._text)
 
     @property
     def begun(self) -> bool:
@@ -150,7 +150,7 @@ class AnthropicMessagesReader:
             written=counts.get("cache_creation_input_tokens", 0),
             output=counts.get("output_tokens", 0),
         )
-        return Answer(self._text, self._model, usage if counts else None)
+        return Answer(self.text, self._model, usage if counts else None)
 
 
 class AnthropicMessages:

@@ -95,11 +95,13 @@ class ProviderClient:
 
     def _read(self, reader: Reader, response: httpx.Response) -> Iterator[str]:
         """Read to the end that the protocol knows: a connection that stays open after it is not waited for."""
+        length = 0
         for data in self._events(response):
-            before = len(reader.text)
             self._feed(reader, data, response)
-            if len(reader.text) > before:
-                yield reader.text
+            text = reader.text
+            if len(text) > length:
+                length = len(text)
+                yield text
             if reader.over:
                 return
 

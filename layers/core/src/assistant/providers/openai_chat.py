@@ -59,7 +59,7 @@ class OpenAIChatReader:
 
     def __init__(self, model: str) -> None:
         self._model = model
-        self._text = ""
+        self._text: list[str] = []
         self._usage: Usage | None = None
         self._begun = False
         self._complete = False
@@ -91,13 +91,13 @@ class OpenAIChatReader:
         if choice.finish_reason == "content_filter":
             return Failure(_OK, moderated=True)
         self._complete = self._complete or choice.finish_reason is not None
-        self._text += content
+        self._text.append(content)
         return None
 
     @property
     def text(self) -> str:
         """The answer's text so far."""
-        return self._text
+        return "".join(self._text)
 
     @property
     def begun(self) -> bool:
@@ -116,7 +116,7 @@ class OpenAIChatReader:
 
     def answer(self) -> Answer:
         """What was said so far."""
-        return Answer(self._text, self._model, self._usage)
+        return Answer(self.text, self._model, self._usage)
 
 
 def _counted(raw: msgspec.Raw) -> Usage | None:

@@ -6,33 +6,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from assistant.errors import (
-    CONTEXT_TOO_LONG,
-    ProviderDeclined,
-    ProviderError,
-    ProviderExhausted,
-    ProviderRejected,
-    SecretMissing,
-)
+from assistant.errors import CONTEXT_TOO_LONG, ProviderDeclined, ProviderError, ProviderExhausted
 from assistant.turns import texts
 from assistant.turns.conversing import Conversation, conversation, exchanges_shown
-from assistant.turns.ledger import NOT_CONFIGURED, NOT_CONFIGURED_SECONDS, REJECTED
-from assistant.turns.model import Answer, Answered, Notice, Preview, Turn, TurnClaim, TurnStatus, Usage, Used
+from assistant.turns.model import Answer, Answered, Preview, Turn, TurnClaim, TurnStatus, Usage
 
 if TYPE_CHECKING:
     from assistant.turns.chain import Provider, Timeouts
     from assistant.turns.ledger import Reservation
-    from assistant.turns.ports import (
-        Clock,
-        Journal,
-        LanguageModel,
-        Ledger,
-        Messenger,
-        Owner,
-        Secrets,
-        Turns,
-        UsageBook,
-    )
+    from assistant.turns.metering import Metering
+    from assistant.turns.ports import Clock, Journal, LanguageModel, Messenger, Turns
 
 LEAST_SECONDS = 5
 """Not worth asking with less than this left of the turn's deadline."""
@@ -86,12 +69,9 @@ class Asking:
     timeouts: Timeouts
     model: LanguageModel
     turns: Turns
-    ledger: Ledger
-    usage: UsageBook
-    secrets: Secrets
+    metering: Metering
     messenger: Messenger
     journal: Journal
-    owner: Owner
     clock: Clock
     history_messages: int
     history_days: int
@@ -154,12 +134,11 @@ class Asking:
             failed = replace(noted.failed(error), fallback=fallback, milliseconds=self._milliseconds(began))
             self.journal.attempted(failed)
             raise
-        cost = self.provider.price.cost(answer.usage) if answer.usage else reservation.micro_dollars
+        cost = self.metering.cost(reservation, answer.usage)
         kept = Answered(answer, turn.text, self.provider.id, shown.position, cost)
         # Stored first: whatever fails after it, what was paid for is not lost.
         outcome = "answered" if self.turns.answer(claim, kept) else "late"
-        self.ledger.succeeded(reservation, micro_dollars=cost)
-        self.usage.add(self.provider.id, _used(answer.usage or Usage(), cost))
+        self.metering.answered(reservation, answer.usage)
         noted = replace(
             noted,
             model=answer.model,
@@ -177,49 +156,21 @@ class Asking:
         seconds = min(self.timeouts.total, turn.deadline - self.clock.now())
         if seconds < LEAST_SECONDS:
             raise ProviderExhausted(self.provider.id, "turn deadline", asked=False)
-        key = self._key()
-        most = 0 if self.provider.price.free else self.provider.most_micro_dollars(shown.size(texts.SYSTEM_PROMPT))
+        key = self.metering.key()
         holder = f"{claim.chat.execution}-{claim.number}"
-        reservation = self.ledger.reserve(self.provider, holder=holder, micro_dollars=most)
+        reservation = self.metering.reserve(holder, input_bytes=shown.size(texts.SYSTEM_PROMPT))
         try:
             with self.messenger.composing(claim.chat.chat_id, turn.thread_id, self._preview(claim, turn)) as show:
                 answer = self.model.ask(texts.SYSTEM_PROMPT, shown.said(), key=key, seconds=seconds, on_text=show)
         except ProviderError as error:
-            raise self._after(reservation, error) from None
+            raise self.metering.failed(reservation, error) from None
         return reservation, answer
-
-    def _after(self, reservation: Reservation, error: ProviderError) -> ProviderError:
-        """What a failure leaves as, once the ledger knows of it."""
-        block = self.ledger.failed(reservation, error)
-        if error.asked:
-            self.usage.add(
-                self.provider.id,
-                Used(requests=1, failures=1, micro_dollars=reservation.micro_dollars if error.may_cost else 0),
-            )
-        if isinstance(error, ProviderRejected):
-            if reservation.entry.block_cause != REJECTED:  # not again for each probe that finds it still so
-                self.owner.tell(Notice("provider_rejected", self.provider.id, error.reason))
-            return error
-        if block is None:
-            return error
-        # Blocked now: the state machine's Retry would only find that out, and the user has waited enough.
-        return ProviderExhausted(
-            self.provider.id, error.reason, block_until=block.until, status=error.status, asked=error.asked
-        )
 
     def _preview(self, claim: TurnClaim, turn: Turn) -> Preview | None:
         if not self.stream:
             return None
         shown = partial(self.turns.show_preview, claim)
         return Preview(turn.number, turn.group, turn.preview_id, shown, reply_to=turn.message_id)
-
-    def _key(self) -> str:
-        try:
-            return self.secrets.read(self.provider.secret)
-        except SecretMissing:
-            until = int(self.clock.now()) + NOT_CONFIGURED_SECONDS
-            self.ledger.block(self.provider, cause=NOT_CONFIGURED, until=until)
-            raise ProviderExhausted(self.provider.id, "not configured", block_until=until, asked=False) from None
 
     def _milliseconds(self, began: float) -> int:
         return round((self.clock.now() - began) * 1000)
@@ -228,14 +179,3 @@ class Asking:
 def _may_be_shortened(shown: Conversation, error: ProviderError) -> bool:
     """Whether the same provider is asked once more, with less."""
     return error.reason == CONTEXT_TOO_LONG and shown.can_be_shortened
-
-
-def _used(usage: Usage, micro_dollars: int) -> Used:
-    return Used(
-        requests=1,
-        input_tokens=usage.input,
-        cached_tokens=usage.cached,
-        written_tokens=usage.written,
-        output_tokens=usage.output,
-        micro_dollars=micro_dollars,
-    )
