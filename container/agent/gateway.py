@@ -135,7 +135,7 @@ class Gateway:
         log: Callable[[str], None],
         restarts: int = 1,
         environment: Mapping[str, str] | None = None,
-        ready_timeout_s: float = 90.0,
+        ready_timeout_s: float = 150.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
