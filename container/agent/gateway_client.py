@@ -42,6 +42,7 @@ _ABORT_TIMEOUT_S = 5.0
 _CLOSE_TIMEOUT_S = 2.0
 _SCOPES = ["operator.read", "operator.write"]  # all that a run needs; not operator.admin
 _ALL_FAILED = "All models failed"
+_NOT_STARTED = "SESSION_WORK_START_CHANGED"
 
 
 class GatewayError(Exception):
@@ -52,6 +53,7 @@ class GatewayError(Exception):
     ├── GatewayRefused     it takes neither our token, nor our protocol, nor this request
     ├── AllModelsFailed    it asked every provider; `attempts` says which and why
     ├── RunFailed          the run ended otherwise without an answer
+    │   └── RunNotStarted  the session did something else at that moment; nothing was done
     ├── RunAborted         somebody aborted it
     └── RunTimedOut        it took too long, and was aborted
 
@@ -87,6 +89,13 @@ class RunFailed(GatewayError):
         super().__init__(f"the run failed: {code}")
         self.code = code
         self.attempts = attempts
+
+
+class RunNotStarted(RunFailed):
+    """The session did something else at that moment, such as resuming what a kill interrupted; nothing was done.
+
+    The gateway says so of every run of the same id from then on: ask again under another.
+    """
 
 
 class RunAborted(GatewayError):
@@ -427,6 +436,8 @@ def _failure(error: FrameError, attempts: tuple[FallbackAttempt, ...]) -> Gatewa
         return GatewayRefused("the run", error.code)
     if error.message.startswith(_ALL_FAILED):
         return AllModelsFailed(attempts)
+    if _NOT_STARTED in error.message:
+        return RunNotStarted(_NOT_STARTED)
     return RunFailed(error.code, attempts)
 
 

@@ -17,6 +17,7 @@ from agent.gateway_client import (
     GatewayRefused,
     RunAborted,
     RunFailed,
+    RunNotStarted,
     RunResult,
     RunTimedOut,
 )
@@ -183,6 +184,19 @@ async def test_a_refused_run_is_an_error(code: str, error: type[GatewayError]) -
         await client.close()
 
     assert "hunter2" not in str(failed.value)
+
+
+async def test_a_run_that_met_another_in_its_session_was_not_started() -> None:
+    async def answer(gateway: Conversation, request: Json) -> None:
+        message = f'Session "{SESSION}" changed while starting work. Retry. | SESSION_WORK_START_CHANGED'
+        await gateway.accept(request)
+        await gateway.refuse(request, "UNAVAILABLE", message)
+
+    async with scripted_gateway(agent=answer) as gateway:
+        client = client_of(gateway.url)
+        with pytest.raises(RunNotStarted):
+            await run(client)
+        await client.close()
 
 
 async def test_an_empty_answer_is_an_answer() -> None:
