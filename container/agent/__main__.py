@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from agent import settings, wiring
 from agent.life import signals_set
 from assistant.errors import SettingMissing
-from assistant.wiring import SystemClock
+from assistant.wiring import clock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,26 +20,26 @@ if TYPE_CHECKING:
 SETTING_MISSING = 2
 
 
-def main(environment: Mapping[str, str], clock: Clock) -> int:
+def main(environment: Mapping[str, str], time: Clock) -> int:
     """Run the agent; the exit status.
 
     Args:
         environment: where the settings are.
-        clock: the time, for leases, deadlines and limits.
+        time: the clock, for leases, deadlines and limits.
     """
     try:
         read = settings.read(environment)
     except SettingMissing as error:
         sys.stderr.write(f"{error}\n")
         return SETTING_MISSING
-    return asyncio.run(_live(read, clock))
+    return asyncio.run(_live(read, time))
 
 
-async def _live(read: settings.Settings, clock: Clock) -> int:
+async def _live(read: settings.Settings, time: Clock) -> int:
     stop = asyncio.Event()
     with signals_set(stop):
-        return await wiring.run(read, clock, stop)
+        return await wiring.run(read, time, stop)
 
 
 if __name__ == "__main__":
-    sys.exit(main(os.environ, SystemClock()))
+    sys.exit(main(os.environ, clock()))

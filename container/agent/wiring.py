@@ -101,7 +101,7 @@ class Requests:
 
 
 @dataclass(frozen=True, slots=True)
-class _Books:
+class Books:
     """What the relay needs."""
 
     ledger: Ledger
@@ -128,14 +128,14 @@ async def _for_chat(
     requests = Requests()
     runtime = Table(_client("dynamodb", requests), needs.runtime_table)
     turns = DynamoTurns(Table(runtime.client, needs.conversations_table), clock, needs.history_days)
-    books = _Books(
+    books = Books(
         DynamoLedger(runtime, clock),
         DynamoUsage(runtime, clock),
         _ssm_secrets(needs, requests),
         _owner(needs, requests),
     )
     chain = load_chain().with_settings(dollars_per_month=needs.claude_dollars_per_month, carry_over=needs.carry_over)
-    openclaw = _openclaw(settings, chain, books, clock, threads)
+    openclaw = assembled(settings, chain, books, clock, threads)
     mailbox = Mailbox(
         Generation(needs.chat_id, needs.generation),
         DynamoAgents(runtime, turns, clock),
@@ -155,9 +155,9 @@ async def _for_chat(
 async def _by_itself(
     settings: Settings, needs: AloneSettings, clock: Clock, threads: Threads, stop: asyncio.Event
 ) -> int:
-    books = _Books(MemoryLedger(clock), MemoryUsage(clock), EnvironmentSecrets(settings.keys), LogOwner())
+    books = Books(MemoryLedger(clock), MemoryUsage(clock), EnvironmentSecrets(settings.keys), LogOwner())
     chain = load_chain().with_settings(dollars_per_month=needs.claude_dollars_per_month, carry_over=needs.carry_over)
-    openclaw = _openclaw(settings, chain, books, clock, threads)
+    openclaw = assembled(settings, chain, books, clock, threads)
     first = next((each.id for each in chain.providers if each.secret in settings.keys), None)
     token = needs.bridge_auth_token or random_tokens.token_urlsafe(24)
     door = LocalHttp(
@@ -172,7 +172,8 @@ async def _by_itself(
     return await live(ByItself(openclaw), openclaw, door, log=logger.info, stop=stop)
 
 
-def _openclaw(settings: Settings, chain: Chain, books: _Books, clock: Clock, threads: Threads) -> OpenClaw:
+def assembled(settings: Settings, chain: Chain, books: Books, clock: Clock, threads: Threads) -> OpenClaw:
+    """OpenClaw with its relay and gateway, not yet started."""
     place = settings.place
     spending = Spending(books.ledger)
     relay_token, gateway_token = random_tokens.token_urlsafe(32), random_tokens.token_urlsafe(32)

@@ -65,10 +65,9 @@ def test_the_newest_messages_are_told() -> None:
 
 
 def test_what_is_too_long_leaves_out_the_oldest() -> None:
-    long = "&" * (MOST_BYTES // 10)  # half of it, escaped
-    text = preceded(
-        "now", [exchange("first", long), exchange("second", long[:-40]), exchange("third", "last")], messages=20
-    )
+    half = "&" * (MOST_BYTES // 10)  # escaped
+    said = [exchange("first", 2 * half), exchange("second", half[:-40]), exchange("third", "last")]
+    text = preceded("now", said, messages=20)
 
     assert [each[:6] for _, each in parsed(text, "now")] == ["second", "&&&&&&", "third", "last"]
     assert preceded("now", [exchange("first", "&" * MOST_BYTES)], messages=20) == "now"

@@ -75,6 +75,11 @@ def install_clock(clock: Clock) -> None:
     _clock = clock
 
 
+def clock() -> Clock:
+    """This process's clock, for another composition root."""
+    return _clock
+
+
 def entry_point[**P](
     handle: Callable[..., Any], *builders: Callable[[], Any]
 ) -> Callable[[str], Callable[[Any, Any], Any]]:
