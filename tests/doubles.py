@@ -129,12 +129,14 @@ class ScriptedModel:
         self.name = name
         self.script: list[str | ProviderError | Callable[[], object]] = []
         self.asked: list[list[Said]] = []
+        self.seconds: list[float] = []
         self.usage: Usage | None = Usage(input=10, output=5)
 
     def ask(
         self, system: str, conversation: Sequence[Said], *, key: str, seconds: float, on_text: Callable[[str], None]
     ) -> Answer:
         self.asked.append(list(conversation))
+        self.seconds.append(seconds)
         act = self.script.pop(0) if self.script else f"{self.name}: {conversation[-1].text}"
         if callable(act):
             act()

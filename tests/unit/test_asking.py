@@ -126,6 +126,48 @@ def test_a_conversation_that_is_too_long_is_shortened_once(world: World) -> None
     assert world.ledger.entries()["copilot"].windows["day:2026-11-22"] == 7
 
 
+def test_a_conversation_is_shortened_although_the_provider_is_just_tried_again(world: World) -> None:
+    for text in ("first", "second"):
+        world.say(text)
+        world.run_all()
+    world.ledger.block(world.chain.provider("copilot"), cause="quota", until=NOON)
+    world.models["copilot"].script = [ProviderDeclined("copilot", CONTEXT_TOO_LONG, status=400)]
+
+    world.say("last")
+    world.run_all()
+
+    assert world.texts()[-1] == "copilot: last"
+    assert world.ledger.entries()["copilot"].blocked_until is None
+
+
+def test_a_shortened_conversation_has_what_is_left_of_the_requests_time(world: World) -> None:
+    """Two whole requests would outlast the function, and nobody would settle what the second one cost."""
+    world.say("first")
+    world.run_all()
+    model = world.models["copilot"]
+    slow = ProviderDeclined("copilot", CONTEXT_TOO_LONG, status=400)
+
+    def refuse() -> None:
+        world.clock.advance(25)
+        raise slow
+
+    model.script = [refuse]
+    world.say("second")
+    world.run_all()
+    assert model.seconds[-2:] == [60, 35]
+
+    def refuse_late() -> None:
+        world.clock.advance(45)
+        raise slow
+
+    model.script = [refuse_late]
+    world.say("third")
+    world.run_all()
+
+    assert world.texts()[-1] == "openrouter: third"
+    assert world.journal.attempts[-2].reason == "turn deadline"
+
+
 @pytest.mark.parametrize("reason", [CONTEXT_TOO_LONG, "moderated"])
 def test_a_question_that_is_refused_goes_on_and_blocks_nobody(world: World, reason: str) -> None:
     world.models["copilot"].script = [ProviderDeclined("copilot", reason)] * 3
@@ -260,6 +302,19 @@ def test_the_user_is_told_once_a_month_that_the_budget_is_spent(world: World) ->
     assert [sentence in text for text in world.texts("43")] == [True]
 
 
+def test_a_paid_provider_that_is_off_is_not_spoken_of(world: World) -> None:
+    off = world.chain.with_settings(dollars_per_month=0, carry_over=False)
+    world.prepare, world.report = replace(world.prepare, chain=off), replace(world.report, chain=off)
+    for provider in world.chain.providers[:3]:
+        world.ledger.block(provider, cause="quota", until=NOON + 3600)
+
+    world.say()
+    world.run_all()
+
+    assert "budget" not in world.texts()[0]
+    assert world.turn().retry_at == NOON + 3600
+
+
 def test_a_budget_that_is_not_what_is_missing_is_not_spoken_of(world: World) -> None:
     for provider in world.chain.providers:
         world.ledger.block(provider, cause="quota", until=NOON + 3600)
@@ -271,10 +326,12 @@ def test_a_budget_that_is_not_what_is_missing_is_not_spoken_of(world: World) -> 
 
 def test_a_provider_whose_deadline_has_passed_is_not_asked(world: World) -> None:
     turn = asked_of(world, "copilot")
-    world.clock.advance(238)
+    world.clock.advance(221)
 
     with pytest.raises(ProviderExhausted, match="turn deadline"):
         world.ask("copilot")(turn)
+
+    assert "copilot" not in world.ledger.entries()
 
 
 def test_the_sums_of_days_are_kept_apart(world: World) -> None:

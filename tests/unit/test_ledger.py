@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -139,6 +140,41 @@ def test_a_probe_that_never_came_back_is_replaced_when_its_lease_is_over(world: 
     world.reserve(COPILOT)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        ProviderDeclined("p", "moderated"),
+        ProviderUnavailable("p", "server error"),
+        ProviderUnavailable("p", "unreachable", asked=False),
+        ProviderThrottled("p", "rate limit"),
+    ],
+)
+@pytest.mark.parametrize("provider", [COPILOT, OLLAMA], ids=["copilot", "ollama-cloud"])
+def test_a_probe_whose_failure_blocks_nobody_leaves_its_lease(
+    world: World, provider: Provider, error: ProviderError
+) -> None:
+    world.ledger.block(provider, cause="quota", until=NOON)
+
+    assert world.ledger.failed(world.reserve(provider), error) is None
+
+    probe = world.reserve(provider)
+    with pytest.raises(ProviderExhausted, match="probed"):
+        world.reserve(provider)
+    assert probe.entry.block_cause == "quota"
+
+
+def test_a_probe_that_outlived_its_lease_does_not_end_the_next_ones(world: World) -> None:
+    world.ledger.block(COPILOT, cause="quota", until=NOON)
+    late = world.reserve(COPILOT)
+    world.clock.advance(91)
+    world.reserve(COPILOT)
+
+    world.ledger.failed(late, ProviderDeclined("copilot", "moderated"))
+
+    with pytest.raises(ProviderExhausted, match="probed"):
+        world.reserve(COPILOT)
+
+
 def test_a_probe_keeps_to_the_budget(world: World) -> None:
     reserve_all(world, COPILOT)
     world.ledger.block(COPILOT, cause="quota", until=NOON)
@@ -266,6 +302,63 @@ def test_only_what_may_have_been_charged_stays_reserved(world: World, error: Pro
     world.ledger.failed(world.reserve(CLAUDE, micro_dollars=62_000), error)
 
     assert spent(world) == left
+
+
+@pytest.mark.parametrize("error", [None, ProviderUnavailable("anthropic", "overloaded", status=529)])
+def test_money_is_given_back_once_however_often_the_sdk_sends_it(world: World, error: ProviderError | None) -> None:
+    """DynamoDB knows the repeat of a transaction by its token; the repeat of an update it carries out again."""
+    reservation = world.reserve(CLAUDE, micro_dollars=62_000)
+    sent: list[tuple[str, bool]] = []
+
+    def note(request: Any, **_: Any) -> None:
+        body = json.loads(request.body)
+        sent.append((request.headers["X-Amz-Target"].decode().partition(".")[2], bool(body.get("ClientRequestToken"))))
+
+    world.runtime.client.meta.events.register_first("before-send.dynamodb", note)
+    if error is None:
+        world.ledger.succeeded(reservation, micro_dollars=1_234)
+    else:
+        world.ledger.failed(reservation, error)
+
+    assert sent[0] == ("TransactWriteItems", True)
+    assert spent(world) == (1_234 if error is None else 0)
+
+
+def test_what_is_used_of_a_new_months_budget_is_not_what_the_old_one_had(world: World) -> None:
+    world.ledger.succeeded(world.reserve(CLAUDE, micro_dollars=4_800_000), micro_dollars=4_800_000)
+    world.clock.moment = MONTH_END
+
+    reservation = world.reserve(CLAUDE, micro_dollars=60_000)
+
+    assert reservation.budget_used(5_000) == pytest.approx(0.001)
+
+
+def test_a_function_whose_clock_is_behind_finds_no_second_budget_in_the_old_month(world: World) -> None:
+    small = replace(CLAUDE, budgets=(Budget(200_000, "month", "micro_dollars"),))
+    world.clock.moment = MONTH_END - 10
+    world.ledger.succeeded(world.reserve(small, micro_dollars=190_000), micro_dollars=190_000)
+    world.clock.moment = MONTH_END + 1
+    world.ledger.succeeded(world.reserve(small, micro_dollars=190_000), micro_dollars=1)
+
+    world.clock.moment = MONTH_END - 1
+    with pytest.raises(ProviderExhausted, match="budget used"):
+        world.reserve(small, micro_dollars=190_000)
+
+    world.clock.moment = MONTH_END + 61
+    world.ledger.succeeded(world.reserve(small, micro_dollars=190_000), micro_dollars=1)
+    assert world.ledger.entries()["anthropic"].windows == {"month_micro_dollars:2026-12": 2}
+
+
+def test_a_request_that_ends_in_the_next_month_is_settled_in_its_own(world: World) -> None:
+    world.clock.moment = MONTH_END - 1
+    reservation = world.reserve(CLAUDE, micro_dollars=62_000)
+    world.clock.advance(75)
+    world.reserve(CLAUDE, micro_dollars=62_000)
+
+    world.ledger.succeeded(reservation, micro_dollars=1_234)
+
+    windows = world.ledger.entries()["anthropic"].windows
+    assert windows == {"month_micro_dollars:2026-11": 1_234, "month_micro_dollars:2026-12": 62_000}
 
 
 def test_an_answer_whose_cost_nobody_counted_costs_what_was_reserved(world: World) -> None:
@@ -439,6 +532,34 @@ def test_what_others_used_of_the_account_counts_and_what_is_under_way_is_not_for
     assert world.ledger.entries()["openrouter"].windows["day:2026-11-22"] == 45
     world.ledger.correct(OPENROUTER, AccountQuota(day_limit=50, day_used=9))
     assert world.ledger.entries()["openrouter"].windows["day:2026-11-22"] == 45
+
+
+@pytest.mark.parametrize(("checked", "told"), [(-2, 1), (30, 31)], ids=["our midnight", "theirs"])
+def test_what_was_used_yesterday_does_not_count_today(world: World, checked: int, told: int) -> None:
+    world.clock.moment = MIDNIGHT + checked
+    world.reserve(OPENROUTER)
+    assert world.ledger.claim_check(OPENROUTER)
+    world.clock.moment = MIDNIGHT + told
+
+    world.ledger.correct(OPENROUTER, AccountQuota(day_limit=50, day_used=50))
+
+    world.reserve(OPENROUTER)
+    assert world.ledger.entries()["openrouter"].day_limit == 50
+
+
+def test_a_block_that_came_while_the_account_was_read_stays(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.ledger.block(OPENROUTER, cause="quota", until=MIDNIGHT)
+    get = world.runtime.get
+
+    def refused_meanwhile(_table: Table, pk: str, sk: str) -> object:
+        found = get(pk, sk)
+        world.ledger.block(OPENROUTER, cause="rejected", until=MIDNIGHT)
+        return found
+
+    monkeypatch.setattr(type(world.runtime), "get", refused_meanwhile)
+    world.ledger.correct(OPENROUTER, AccountQuota(day_limit=1_000, day_used=50))
+
+    assert world.ledger.entries()["openrouter"].block_cause == "rejected"
 
 
 def test_a_limit_that_has_grown_ends_the_block_it_caused_and_no_other(world: World) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from assistant.providers.failures import ANTHROPIC_MESSAGES
+from assistant.providers.protocol import Tokens  # noqa: TC001 (msgspec reads the annotations)
 from assistant.providers.refusals import Failure, read_failure
 from assistant.turns.model import Answer, Said, Usage
 
@@ -31,10 +32,10 @@ caching. Counting exactly would take a request."""
 
 
 class _Usage(msgspec.Struct):
-    input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    output_tokens: int | None = None
+    input_tokens: Tokens | None = None
+    cache_creation_input_tokens: Tokens | None = None
+    cache_read_input_tokens: Tokens | None = None
+    output_tokens: Tokens | None = None
 
 
 class _Type(msgspec.Struct):
@@ -97,6 +98,7 @@ class AnthropicMessagesReader:
                 self._begun = True
                 self._model = started.model or self._model
                 self._count(started.usage)
+                self._counts.pop("output_tokens", None)  # so far: the last event has the total
             case "content_block_delta":
                 self._begun = True
                 self._text.append(_CONTENT_BLOCK_DELTA.decode(data).delta.text or "")
@@ -117,9 +119,7 @@ class AnthropicMessagesReader:
             usage = _USAGE.decode(raw)
         except msgspec.DecodeError:
             return  # none, or of a foreign shape: an answer is worth more than its count
-        self._counts |= {
-            name: max(0, count) for name, count in msgspec.structs.asdict(usage).items() if count is not None
-        }
+        self._counts |= {name: count for name, count in msgspec.structs.asdict(usage).items() if count is not None}
 
     @property
     def text(self) -> str:
@@ -142,15 +142,16 @@ class AnthropicMessagesReader:
         return self._complete
 
     def answer(self) -> Answer:
-        """What was said so far."""
+        """What was said so far; half a count is none, or the other half would cost nothing."""
         counts = self._counts
+        counted = counts.keys() >= {"input_tokens", "output_tokens"}
         usage = Usage(
             input=counts.get("input_tokens", 0),
             cached=counts.get("cache_read_input_tokens", 0),
             written=counts.get("cache_creation_input_tokens", 0),
             output=counts.get("output_tokens", 0),
         )
-        return Answer(self.text, self._model, usage if counts else None)
+        return Answer(self.text, self._model, usage if counted else None)
 
 
 class AnthropicMessages:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from assistant.providers.failures import OPENAI_CHAT
+from assistant.providers.protocol import Tokens  # noqa: TC001 (msgspec reads the annotations)
 from assistant.providers.refusals import Failure, read_failure
 from assistant.turns.model import Answer, Said, Usage
 
@@ -35,12 +36,12 @@ class _Choice(msgspec.Struct):
 
 
 class _PromptDetails(msgspec.Struct):
-    cached_tokens: int | None = None
+    cached_tokens: Tokens | None = None
 
 
 class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: Tokens | None = None
+    completion_tokens: Tokens | None = None
     prompt_tokens_details: _PromptDetails | None = None
 
 
@@ -127,10 +128,10 @@ def _counted(raw: msgspec.Raw) -> Usage | None:
         return None
     if usage.prompt_tokens is None and usage.completion_tokens is None:
         return None
-    prompt = max(0, usage.prompt_tokens or 0)
+    prompt = usage.prompt_tokens or 0
     cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else None
-    cached = min(max(0, cached or 0), prompt)  # prompt_tokens includes them
-    return Usage(input=prompt - cached, cached=cached, output=max(0, usage.completion_tokens or 0))
+    cached = min(cached or 0, prompt)  # prompt_tokens includes them
+    return Usage(input=prompt - cached, cached=cached, output=usage.completion_tokens or 0)
 
 
 class OpenAIChat:

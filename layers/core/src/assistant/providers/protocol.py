@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -11,6 +13,9 @@ if TYPE_CHECKING:
     from assistant.providers.refusals import Failure
     from assistant.turns.chain import Provider
     from assistant.turns.model import Answer, Said
+
+Tokens = Annotated[int, msgspec.Meta(ge=0, le=10_000_000)]
+"""A count of tokens that a provider may tell: more than any model reads is no count, and would use up a budget."""
 
 
 class Reader(Protocol):

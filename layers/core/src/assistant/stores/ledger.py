@@ -10,6 +10,7 @@ from assistant.stores import schema
 from assistant.stores.dynamodb import Plain, Refused, Table, Update, Value
 from assistant.turns.ledger import (
     CHECK_SECONDS,
+    CLOCKS_APART_SECONDS,
     NOT_CONFIGURED,
     PROBE_SECONDS,
     QUOTA,
@@ -19,6 +20,7 @@ from assistant.turns.ledger import (
     Limit,
     Reservation,
     block_after,
+    is_of_dollars,
     is_window,
     limits,
     refusal,
@@ -78,9 +80,9 @@ class DynamoLedger:
         """
         entry = reservation.entry
         back = 0 if micro_dollars is None else reservation.micro_dollars - micro_dollars
-        settled = _settled(reservation, {window: back for window in _of_money(reservation) if back})
+        settled = self._settled(reservation, {window: back for window in _of_money(reservation) if back})
         if settled.put or settled.also:
-            self._update(reservation.provider, settled)
+            self._settle(reservation.provider, settled)
         if entry.failures or entry.blocked_until is not None:
             seen = {} if entry.blocked_until is None else {"seen": entry.blocked_until}
             same = "blocked_until = :seen" if seen else "attribute_not_exists(blocked_until)"
@@ -91,12 +93,13 @@ class DynamoLedger:
     def failed(self, reservation: Reservation, error: ProviderError) -> Block | None:
         """Count the failure, block as it calls for, and give back what was not used.
 
-        A longer block that came while the request was under way stays.
+        A longer block that came while the request was under way stays. A probe whose failure calls for none leaves its
+        lease: the provider may be asked again at once, by the state machine or for another question.
         """
         blameless = isinstance(error, ProviderExhausted | ProviderDeclined)
         failures = reservation.entry.failures + (0 if blameless else 1)
         block = block_after(error, failures, self.clock.now())
-        settled = _settled(reservation, _unused(reservation, error))
+        settled = self._settled(reservation, _unused(reservation, error))
         if failures != reservation.entry.failures:
             settled = replace(settled, put={**settled.put, "failures": failures})
         self._leave(reservation)
@@ -107,10 +110,13 @@ class DynamoLedger:
                 condition="attribute_not_exists(blocked_until) OR blocked_until <= :until",
                 values={**settled.values, "until": block.until},
             )
-            if not isinstance(self._update(reservation.provider, update), Refused):
+            if self._settle(reservation.provider, update) is None:
                 return block
         if settled.put or settled.also:
-            self._update(reservation.provider, settled)
+            self._settle(reservation.provider, settled)
+        if block is None and reservation.entry.probe_until is not None:
+            mine = {"mine": reservation.entry.probe_until}
+            self._update(reservation.provider, Update({"probe_until": None}, (), "probe_until = :mine", mine))
         return block
 
     def block(self, provider: Provider, *, cause: str, until: int) -> None:
@@ -133,8 +139,9 @@ class DynamoLedger:
     def correct(self, provider: Provider, quota: AccountQuota) -> None:
         """Take over what the provider says of the account.
 
-        Its count only ever raises ours: requests that are under way it may not have counted yet. A limit that has grown
-        ends a block that the old one caused.
+        Its count only ever raises ours: requests that are under way it may not have counted yet. One that was read
+        about midnight may be yesterday's, and would use up the new day. A limit that has grown ends a block that the
+        old one caused.
         """
         now, day = int(self.clock.now()), provider.budget("day")
         if day is None:
@@ -143,7 +150,13 @@ class DynamoLedger:
         entry = _entry(self.table.get(schema.LEDGER, provider.id) or {})
         limit = max(1, quota.day_limit)
         grown = limit > (entry.day_limit or day.limit) and entry.block_cause == QUOTA and quota.day_used < limit
-        self._update(provider, Update(put={"day_limit": limit, **(_UNBLOCKED if grown else {})}))
+        self._update(provider, Update(put={"day_limit": limit}))
+        if grown:
+            seen: Mapping[str, Value] = {"seen": entry.blocked_until or 0, "quota": QUOTA}
+            same = "blocked_until = :seen AND block_cause = :quota"
+            self._update(provider, Update(put=_UNBLOCKED, condition=same, values=seen))
+        if window_name(day, (entry.checked_at or now) - CLOCKS_APART_SECONDS) != window:
+            return
         count = Update(
             also=["#day = :used"],
             condition="attribute_not_exists(#day) OR #day < :used",
@@ -158,6 +171,28 @@ class DynamoLedger:
             gone: dict[str, Value | None] = {"slot_holder": None, "slot_until": None}
             mine = Update(put=gone, condition="slot_holder = :holder", values={"holder": reservation.holder})
             self._update(reservation.provider, mine)
+
+    def _settled(self, reservation: Reservation, back: Mapping[str, int]) -> Update:
+        """A request's windows afterwards; `back`: what they get back, or less than nothing if it cost more."""
+        windows = list(back)
+        return Update(
+            put=dict.fromkeys(_windows_over(reservation, self.clock.now()), None),
+            # A window that is over may be gone by now: then there is nothing to give back to.
+            also=[f"#back{n} = if_not_exists(#back{n}, :back{n}) - :back{n}" for n, _ in enumerate(windows)],
+            names={f"#back{n}": window for n, window in enumerate(windows)},
+            values={f"back{n}": back[window] for n, window in enumerate(windows)},
+        )
+
+    def _settle(self, provider: Provider, update: Update) -> Refused | None:
+        """Settle once, however often the SDK sends it.
+
+        An update whose response was lost would be carried out again, and give the money back twice; a transaction is
+        known by its token (DynamoDB API reference, TransactWriteItems, `ClientRequestToken`: the SDK sets it).
+        """
+        if update.also:
+            return self.table.transact(self.table.change(schema.LEDGER, provider.id, update))
+        done = self._update(provider, update)
+        return done if isinstance(done, Refused) else None
 
     def _update(self, provider: Provider, update: Update) -> Plain | Refused:
         return self.table.update(schema.LEDGER, provider.id, update)
@@ -232,7 +267,7 @@ def _blocked(until: int, cause: str) -> dict[str, Value | None]:
 
 
 def _of_money(reservation: Reservation) -> list[str]:
-    return [window for window in reservation.windows if window_kind(window).endswith("_micro_dollars")]
+    return [window for window in reservation.windows if is_of_dollars(window)]
 
 
 def _unused(reservation: Reservation, error: ProviderError) -> Mapping[str, int]:
@@ -242,19 +277,15 @@ def _unused(reservation: Reservation, error: ProviderError) -> Mapping[str, int]
     return {} if error.may_cost else {window: reservation.windows[window] for window in _of_money(reservation)}
 
 
-def _settled(reservation: Reservation, back: Mapping[str, int]) -> Update:
-    """A request's windows afterwards; `back`: what they get back, or less than nothing if it cost more."""
-    windows = list(back)
-    return Update(
-        put=dict.fromkeys(_windows_over(reservation), None),
-        # A window that is over may be gone by now: then there is nothing to give back to.
-        also=[f"#back{n} = if_not_exists(#back{n}, :back{n}) - :back{n}" for n, _ in enumerate(windows)],
-        names={f"#back{n}": window for n, window in enumerate(windows)},
-        values={f"back{n}": back[window] for n, window in enumerate(windows)},
-    )
+def _windows_over(reservation: Reservation, now: float) -> Sequence[str]:
+    """Windows before the reservation's own. Later ones count already, where another function's clock is ahead.
 
-
-def _windows_over(reservation: Reservation) -> Sequence[str]:
-    """Windows before the reservation's own. Later ones count already, where another function's clock is ahead."""
+    One of money stays a little longer: removed, it would be a whole budget to a function whose clock is behind.
+    """
     own = {window_kind(window): window for window in reservation.windows}
+    for budget in reservation.provider.budgets:
+        if budget.unit == "micro_dollars":
+            open_lately = window_name(budget, now - CLOCKS_APART_SECONDS)
+            kind = window_kind(open_lately)
+            own[kind] = min(own[kind], open_lately)
     return [window for window in reservation.entry.windows if window < own.get(window_kind(window), "")]

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from assistant.turns.metering import Metering
     from assistant.turns.ports import Clock, Journal, LanguageModel, Messenger, Turns
 
-LEAST_SECONDS = 5
-"""Not worth asking with less than this left of the turn's deadline."""
+LEAST_SECONDS = 20
+"""Not worth asking with less than this left of the turn's deadline: an answer takes that long, what is cut off may be
+charged for, and the provider would be taken for slow and kept from everybody. The turn is asked again, with a new one.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +99,14 @@ class Asking:
 
     def _ask(self, claim: TurnClaim, turn: Turn) -> str:
         shown = self._conversation(claim, turn)
+        # Of both attempts together: the function's own timeout would take the second one's books with it.
+        until = min(turn.deadline, self.clock.now() + self.timeouts.total)
         try:
-            return self._attempt(claim, turn, shown)
+            return self._attempt(claim, turn, shown, until)
         except ProviderDeclined as error:
             if not _may_be_shortened(shown, error):
                 raise
-        return self._attempt(claim, turn, shown.shortened())
+        return self._attempt(claim, turn, shown.shortened(), until)
 
     def _conversation(self, claim: TurnClaim, turn: Turn) -> Conversation:
         now = self.clock.now()
@@ -117,8 +121,8 @@ class Asking:
             now=now,
         )
 
-    def _attempt(self, claim: TurnClaim, turn: Turn, shown: Conversation) -> str:
-        """One request: reserved, made, stored, settled, noted."""
+    def _attempt(self, claim: TurnClaim, turn: Turn, shown: Conversation, until: float) -> str:
+        """One request, done by `until` (epoch seconds): reserved, made, stored, settled, noted."""
         noted = Attempt(
             chat_id=claim.chat.chat_id,
             user_id=turn.sender_id,
@@ -128,7 +132,7 @@ class Asking:
         )
         began = self.clock.now()
         try:
-            reservation, answer = self._request(claim, turn, shown)
+            reservation, answer = self._request(claim, turn, shown, until)
         except ProviderError as error:
             fallback = not _may_be_shortened(shown, error)
             failed = replace(noted.failed(error), fallback=fallback, milliseconds=self._milliseconds(began))
@@ -152,8 +156,8 @@ class Asking:
         self.journal.attempted(noted)
         return outcome
 
-    def _request(self, claim: TurnClaim, turn: Turn, shown: Conversation) -> tuple[Reservation, Answer]:
-        seconds = min(self.timeouts.total, turn.deadline - self.clock.now())
+    def _request(self, claim: TurnClaim, turn: Turn, shown: Conversation, until: float) -> tuple[Reservation, Answer]:
+        seconds = until - self.clock.now()
         if seconds < LEAST_SECONDS:
             raise ProviderExhausted(self.provider.id, "turn deadline", asked=False)
         key = self.metering.key()

@@ -42,6 +42,9 @@ NOT_CONFIGURED = "not_configured"
 PROBE_SECONDS = 90
 """Lease of a probe, and of a provider's one slot: longer than the function that asks may run."""
 
+CLOCKS_APART_SECONDS = 60
+"""How far the clocks of two functions, or ours and a provider's, are taken to be apart at most."""
+
 CHECK_SECONDS = 600
 """How often a provider is asked, at most, what it says of the account."""
 
@@ -108,13 +111,14 @@ class Reservation:
     @property
     def micro_dollars(self) -> int:
         """What was reserved for it at most."""
-        return max((amount for window, amount in self.windows.items() if _is_of_dollars(window)), default=0)
+        return max((amount for window, amount in self.windows.items() if is_of_dollars(window)), default=0)
 
     def budget_used(self, micro_dollars: int) -> float | None:
         """The share of the budget in dollars that is gone, once the request has cost so much; None without one."""
         for budget in self.provider.budgets:
             if budget.unit == "micro_dollars" and budget.limit:
-                used = max((n for window, n in self.entry.windows.items() if _is_of_dollars(window)), default=0)
+                # Of its own windows: the entry may still have those of the month before.
+                used = max((self.entry.windows.get(name, 0) for name in self.windows if is_of_dollars(name)), default=0)
                 return (used - self.micro_dollars + micro_dollars) / budget.limit
         return None
 
@@ -155,7 +159,8 @@ def is_window(attribute: str) -> bool:
     return window_kind(attribute).removesuffix("_micro_dollars") in ("minute", "day", "month") and ":" in attribute
 
 
-def _is_of_dollars(window: str) -> bool:
+def is_of_dollars(window: str) -> bool:
+    """Whether a window counts money."""
     return window_kind(window).endswith("_micro_dollars")
 
 
@@ -314,9 +319,18 @@ class ChainState:
         return min(moments, default=None)
 
     def spent(self) -> Provider | None:
-        """A provider that is not asked because its budget in dollars is used up."""
+        """A provider that is not asked because its budget in dollars is used up.
+
+        One whose budget never allows a request is off: of that, nobody is told as of news.
+        """
         return next(
-            (provider for provider in self.configured() if money_is_spent(provider, self.of(provider), self.now)), None
+            (
+                provider
+                for provider in self.configured()
+                if money_is_spent(provider, self.of(provider), self.now)
+                and not money_is_spent(provider, Entry(), self.now)
+            ),
+            None,
         )
 
     @staticmethod
