@@ -14,6 +14,8 @@ from moto.dynamodb.exceptions import ConditionalCheckFailed
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.responses import DynamoHandler
 
+from local.small_dynamodb import Cancelled, transaction_of_one
+
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
@@ -44,7 +46,7 @@ class DirectDynamoDb:
     Not thread-safe.
     """
 
-    exceptions = SimpleNamespace(ConditionalCheckFailedException=_Refused)
+    exceptions = SimpleNamespace(ConditionalCheckFailedException=_Refused, TransactionCanceledException=Cancelled)
 
     def __init__(self) -> None:
         self._handler = _Handler()
@@ -82,6 +84,10 @@ class DirectDynamoDb:
     def update_item(self, **request: Any) -> Any:  # noqa: ANN401 (boto3's own types)
         """UpdateItem."""
         return self._call("update_item", request)
+
+    def transact_write_items(self, **request: Any) -> Any:  # noqa: ANN401 (boto3's own types)
+        """TransactWriteItems of one update."""
+        return transaction_of_one(self.update_item, request)
 
     def _call(self, operation: str, request: dict[str, Any]) -> Any:  # noqa: ANN401
         self._handler.body = self._handler.params = request

@@ -13,6 +13,8 @@ from botocore.exceptions import ClientError
 from local import expressions
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from types_boto3_dynamodb import DynamoDBClient
 
     from local.expressions import Item
@@ -25,13 +27,17 @@ class _Refused(ClientError):
     """A condition failed."""
 
 
+class Cancelled(ClientError):
+    """A condition failed in a transaction."""
+
+
 class SmallDynamoDb:
     """The calls that the ledger makes, as boto3's client has them, on one table of string keys `pk` and `sk`.
 
     Not thread-safe.
     """
 
-    exceptions = SimpleNamespace(ConditionalCheckFailedException=_Refused)
+    exceptions = SimpleNamespace(ConditionalCheckFailedException=_Refused, TransactionCanceledException=Cancelled)
 
     def __init__(self) -> None:
         self._items: dict[tuple[str, str], Item] = {}
@@ -70,6 +76,22 @@ class SmallDynamoDb:
         changed = expressions.update(request["UpdateExpression"])(scope)
         self._items[key] = {**changed, **request["Key"]}
         return {"Attributes": dict(self._items[key])}
+
+    def transact_write_items(self, **request: Any) -> Any:  # noqa: ANN401 (boto3's own types)
+        """TransactWriteItems of one update."""
+        return transaction_of_one(self.update_item, request)
+
+
+def transaction_of_one(update_item: Callable[..., Any], request: dict[str, Any]) -> dict[str, Any]:
+    """TransactWriteItems of one update, which is that update: the ledger's way to have it made once."""
+    (write,) = request["TransactItems"]
+    try:
+        update_item(**write["Update"])
+    except ClientError as error:
+        reason: Any = {**error.response, "Code": "ConditionalCheckFailed"}
+        response: Any = {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": [reason]}
+        raise Cancelled(response, "TransactWriteItems") from None
+    return {}
 
 
 def _key(request: dict[str, Any]) -> tuple[str, str]:

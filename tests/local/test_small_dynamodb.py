@@ -1,6 +1,7 @@
 """The ledger's small table does what moto does: every request of a busy month is made of both."""
 
 from dataclasses import replace
+from functools import partial
 from io import StringIO
 from types import SimpleNamespace
 from typing import Any
@@ -9,12 +10,13 @@ import pytest
 from botocore.exceptions import ClientError
 from rich.console import Console
 
+from assistant.stores.dynamodb import Refused, Table, Update
 from local import expressions
 from local.direct_dynamodb import DirectDynamoDb
 from local.expressions import Scope
 from local.month import BUSY, Month
 from local.simulators.faults import Fault
-from local.small_dynamodb import SmallDynamoDb
+from local.small_dynamodb import Cancelled, SmallDynamoDb, transaction_of_one
 
 QUIET = Console(file=StringIO())
 REFUSED = "ConditionalCheckFailedException"
@@ -27,13 +29,17 @@ class BothRefused(ClientError):
 class Both:
     """Makes each request of moto and of the small table, and compares the answers."""
 
-    exceptions = SimpleNamespace(ConditionalCheckFailedException=BothRefused)
+    exceptions = SimpleNamespace(ConditionalCheckFailedException=BothRefused, TransactionCanceledException=Cancelled)
 
     def __init__(self) -> None:
         self.small, self.moto = SmallDynamoDb(), DirectDynamoDb()
         self.moto.create_table("runtime")
         self.compared: dict[str, int] = {}
         self.refused = 0
+
+    def transact_write_items(self, **request: Any) -> Any:
+        """A transaction of one write is that write; that the small table says so has a test of its own."""
+        return transaction_of_one(partial(self.update_item, ReturnValues="ALL_NEW"), request)
 
     def __getattr__(self, operation: str) -> Any:
         def call(**request: Any) -> Any:
@@ -72,6 +78,19 @@ def test_every_request_of_a_busy_month_gets_the_answer_that_moto_gives(*, carry_
     assert both.compared["update_item"] > 150
     assert both.compared["query"] > 150
     assert both.refused > 0
+
+
+def test_a_transaction_of_one_update_is_made_or_refused_with_what_was_there() -> None:
+    table = Table(SmallDynamoDb().as_client(), "runtime")
+    add = Update(also=["n = if_not_exists(n, :zero) + :one"], condition="attribute_not_exists(full)")
+
+    def change(**put: bool) -> Refused | None:
+        return table.transact(table.change("p", "s", replace(add, put=put, values={"zero": 0, "one": 1})))
+
+    assert change() is None
+    assert change(full=True) is None
+    assert change() == Refused([{"n": 2, "full": True, "pk": "p", "sk": "s"}], [True])
+    assert table.get("p", "s") == {"n": 2, "full": True, "pk": "p", "sk": "s"}
 
 
 @pytest.mark.parametrize(
