@@ -200,7 +200,7 @@ async def test_a_death_is_noticed_and_it_is_started_once_more(home: Home) -> Non
         await asyncio.wait_for(gateway.ready(), DEADLINE_S)
 
         assert gateway.pid not in {None, first}
-        assert not alive(child)
+        await until(lambda: not alive(child))
         assert any("status -9" in line for line in home.lines)
 
         os.kill(gateway.pid or 0, signal.SIGKILL)
@@ -263,8 +263,8 @@ async def test_stop_aborts_then_ends_then_kills(home: Home) -> None:
 
     assert time.monotonic() - began >= 0.3
     assert aborted == [True]
-    assert not alive(pid or 0)
-    assert not alive(child)
+    await until(lambda: not alive(pid or 0))
+    await until(lambda: not alive(child))
     assert isinstance(await gateway.died(), GatewayDied)
     assert gateway.starts == 1
 
