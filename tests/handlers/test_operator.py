@@ -132,6 +132,24 @@ def test_without_an_owner_the_log_says_how_to_set_one(deployed: Deployed, log: i
     assert [line["message"] for line in _said(log) if "SETTINGS/OWNER" in line["message"]] != []
 
 
+@pytest.mark.parametrize("item", [{}, {"chat_id": {"S": "@me"}}, {"chat_id": {"S": ""}}, {"chat_id": {"BOOL": True}}])
+def test_an_owner_that_was_set_wrongly_is_none(deployed: Deployed, log: io.StringIO, item: dict[str, Any]) -> None:
+    key = {"pk": {"S": "SETTINGS"}, "sk": {"S": "OWNER"}}
+    boto3.client("dynamodb").put_item(TableName="runtime", Item={**key, **item})
+
+    assert deployed.call("tell_owner", _event("tell_owner_alarm")) is None
+
+    assert [line["message"] for line in _said(log) if "SETTINGS/OWNER" in line["message"]] != []
+
+
+def test_an_owner_who_blocked_the_bot_is_in_the_log_and_nothing_comes_again(owner: Deployed, log: io.StringIO) -> None:
+    owner.outside.telegram.blocked_by.add(OWNER)
+
+    assert owner.call("tell_owner", _event("tell_owner_alarm")) is None
+
+    assert [line["level"] for line in _said(log) if "takes no message" in line["message"]] == ["WARNING"]
+
+
 def test_a_failure_of_telegram_leaves_the_function_so_that_the_event_comes_again(owner: Deployed) -> None:
     owner.outside.telegram.order(TelegramFault.SERVER_ERROR)
 

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, replace
 
 import pytest
 
-from assistant.errors import DeliveryFailed
+from assistant.errors import DeliveryFailed, DeliveryRefused
 from assistant.turns import notices
 from assistant.turns.chain import load_chain
 from assistant.turns.model import Notice
 from assistant.turns.notices import ALARM_TEXTS, AlarmChange
-from assistant.turns.notifying import NO_OWNER, NOTHING_TO_TELL, TOLD, Notification
+from assistant.turns.notifying import NO_OWNER, NOTHING_TO_TELL, REFUSED, TOLD, Notification
 from tests.contract import template
 from tests.doubles import RecordedMessenger
 from tests.payloads import EVENTS
@@ -75,7 +75,23 @@ def test_a_message_that_did_not_go_out_is_an_error_so_that_the_event_comes_again
         Notification(PlainOwner(), messenger)(asdict(REJECTED))
 
 
-@pytest.mark.parametrize(("state", "before"), [("OK", "INSUFFICIENT_DATA"), ("OK", "OK"), ("ALARM", "ALARM")])
+@pytest.mark.parametrize("refusal", ["bot was blocked by the user", "chat not found"])
+def test_an_owner_whose_chat_takes_nothing_is_not_tried_again(messenger: RecordedMessenger, refusal: str) -> None:
+    messenger.trouble = [DeliveryRefused(refusal)]
+
+    assert Notification(PlainOwner(), messenger)(asdict(REJECTED)) == REFUSED
+
+
+@pytest.mark.parametrize(
+    ("state", "before"),
+    [
+        ("OK", "INSUFFICIENT_DATA"),
+        ("OK", "OK"),
+        ("ALARM", "ALARM"),
+        ("INSUFFICIENT_DATA", "ALARM"),
+        ("INSUFFICIENT_DATA", "OK"),
+    ],
+)
 def test_what_is_no_news_is_not_told(messenger: RecordedMessenger, state: str, before: str) -> None:
     event = json.loads((EVENTS / "tell_owner_alarm.json").read_text("utf-8"))
     event["detail"] |= {"state": {"value": state}, "previousState": {"value": before}}

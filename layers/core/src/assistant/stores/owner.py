@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from assistant.stores.dynamodb import Table
     from assistant.turns.model import Notice
+
+_CHAT_ID = re.compile(r"-?[1-9][0-9]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class DynamoOwnerSettings:
     table: Table
 
     def owner_chat(self) -> str | None:
-        """The owner's chat; None if there is no item."""
-        item = self.table.get(schema.SETTINGS, schema.OWNER)
-        return None if item is None else str(item["chat_id"])
+        """The owner's chat; None if there is no item, or none that names a chat: people write it by hand."""
+        item = self.table.get(schema.SETTINGS, schema.OWNER) or {}
+        chat_id = str(item.get("chat_id", ""))
+        return chat_id if _CHAT_ID.fullmatch(chat_id) else None

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 ALARM = "ALARM"
 OK = "OK"
+INSUFFICIENT_DATA = "INSUFFICIENT_DATA"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,10 @@ ALARM_TEXTS: Mapping[str, AlarmText] = {
 HOW_TO_SET_OWNER = (
     "no owner is set: put the item SETTINGS/OWNER with chat_id into the Runtime table (docs/monitoring.md)"
 )
+HOW_TO_REACH_OWNER = (
+    "the owner's chat takes no message: write to the bot from it, or put another chat_id into the item SETTINGS/OWNER "
+    "(docs/monitoring.md)"
+)
 """For the log, when there is nobody to tell."""
 
 
@@ -100,10 +105,13 @@ def parse(event: object) -> Notice | AlarmChange:
 
 
 def text(news: Notice | AlarmChange) -> str | None:
-    """What the owner reads; None if it is not worth a message: an alarm that is new, or that was over already."""
+    """What the owner reads; None if it is not worth a message.
+
+    That is an alarm that is new, or that was over already; and one that lacks data: that is not the end of it.
+    """
     if isinstance(news, Notice):
         return _rejected(news)
-    if news.state == news.before or (news.state, news.before) == (OK, "INSUFFICIENT_DATA"):
+    if news.state in (news.before, INSUFFICIENT_DATA) or (news.state, news.before) == (OK, INSUFFICIENT_DATA):
         return None
     for suffix, words in ALARM_TEXTS.items():
         if news.alarm.endswith(f"-{suffix}"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from assistant.errors import DeliveryRefused
 from assistant.turns import notices
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 TOLD = "told"
 NOTHING_TO_TELL = "nothing to tell"
 NO_OWNER = "no owner"
+REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,8 @@ class Notification:
     """Sends the owner a message.
 
     At least once: the event comes again when this fails or nobody knows whether the message arrived, and hearing of an
-    alarm twice does less harm than not at all.
+    alarm twice does less harm than not at all. A chat that takes no message is left alone: the event would end in the
+    failure queue, whose alarm would be the next that does not arrive.
     """
 
     settings: OwnerSettings
@@ -30,11 +33,11 @@ class Notification:
         """Tell the owner of an event.
 
         Returns:
-            `told`, `nothing to tell`, or `no owner`.
+            `told`, `nothing to tell`, `no owner`, or `refused`: the owner's chat takes no message.
 
         Raises:
             ValueError: it is no event that the owner is told of.
-            DeliveryDelayed, DeliveryFailed, DeliveryUncertain, DeliveryRefused: the owner may not have heard of it.
+            DeliveryDelayed, DeliveryFailed, DeliveryUncertain: the owner may not have heard of it.
         """
         text = notices.text(notices.parse(event))
         if text is None:
@@ -42,6 +45,9 @@ class Notification:
         chat_id = self.settings.owner_chat()
         if chat_id is None:
             return NO_OWNER
-        for part in self.messenger.parts(text):
-            self.messenger.send(chat_id, part, thread_id=None, reply_to=None)
+        try:
+            for part in self.messenger.parts(text):
+                self.messenger.send(chat_id, part, thread_id=None, reply_to=None)
+        except DeliveryRefused:
+            return REFUSED
         return TOLD
