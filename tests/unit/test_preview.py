@@ -466,6 +466,33 @@ def test_a_message_that_may_hold_the_answer_by_now_is_left_alone(chat: Chat, fai
     assert chat.texts() == [ENOUGH]
 
 
+@pytest.mark.parametrize("slow", ["the token", "the note"])
+def test_what_was_being_made_ready_when_the_answer_ended_is_not_shown(chat: Chat, slow: str) -> None:
+    """The turn was open when that was asked; by now its answer may have been sent, and would be written over."""
+    release, reached = threading.Event(), threading.Event()
+
+    def wait(_: int | None = None) -> str:
+        reached.set()
+        assert release.wait(DEADLINE)
+        return TOKEN
+
+    chat.messenger = dataclasses.replace(
+        chat.messenger,
+        token=wait if slow == "the token" else lambda: TOKEN,
+        pace=Pace(first_text=0, edit=0, ending=0.01),
+        timer=MonotonicTimer(),
+    )
+    shown = wait if slow == "the note" else bool
+    with chat.messenger.composing("-100", None, Preview(9, group=True, message_id=MESSAGE_ID, shown=shown)) as show:
+        show(ENOUGH)
+        assert reached.wait(DEADLINE)
+    (thread,) = [thread for thread in threading.enumerate() if thread.name == THREAD]
+    release.set()
+    thread.join(DEADLINE)
+
+    assert chat.calls == []
+
+
 @pytest.mark.parametrize("failure", [None, ConnectionError("DynamoDB does not answer")])
 def test_a_message_that_the_turn_does_not_know_is_deleted(chat: Chat, failure: Exception | None) -> None:
     def note(_: int | None) -> bool:

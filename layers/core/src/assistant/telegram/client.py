@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -73,12 +74,14 @@ class BotApi:
         url: of the Bot API server, without the token.
         token: gives the bot's token when it is needed; it is part of every address, so addresses are never logged.
         timeout: of each call.
+        wanted: asked right before each call; one that is not wanted any more is not made (DeliveryFailed).
     """
 
     http: httpx.Client
     url: str
     token: Callable[[], str]
     timeout: httpx.Timeout
+    wanted: Callable[[], bool] = lambda: True
 
     def call(self, method: str, parameters: Mapping[str, Any]) -> int | None:
         """Call a method; gives the id of the message it made, if any.
@@ -103,13 +106,18 @@ class BotApi:
         return True
 
     def delete(self, chat_id: int, message_id: int) -> None:
-        """Delete a message; one that is gone, or can't be deleted any more, is left. Errors: as `call`."""
-        response = self._post("deleteMessage", {"chat_id": chat_id, "message_id": message_id})
+        """Delete a message; one that is gone, or can't be deleted any more, is left. It is wanted always.
+
+        Errors: as `call`.
+        """
+        response = self._post("deleteMessage", {"chat_id": chat_id, "message_id": message_id}, always=True)
         if response.status_code != httpx.codes.BAD_REQUEST:
             _check(response)
 
-    def _post(self, method: str, parameters: Mapping[str, Any]) -> httpx.Response:
-        address = f"{self.url}/bot{self.token().strip()}/{method}"
+    def _post(self, method: str, parameters: Mapping[str, Any], *, always: bool = False) -> httpx.Response:
+        address = f"{self.url}/bot{self.token().strip()}/{method}"  # may have taken a while
+        if not always and not self.wanted():
+            raise DeliveryFailed("it is no longer wanted")
         try:
             return self.http.post(address, json=parameters, timeout=self.timeout)
         except (
@@ -179,7 +187,8 @@ class TelegramMessenger:
 
     def composing(self, chat_id: str, thread_id: int | None, preview: Preview | None) -> AbstractContextManager[Show]:
         """Show "typing", and the answer so far where there is a `preview`. Failing to do so is no failure."""
-        return Composing(self._api(PREVIEW_TIMEOUT), _address(chat_id, thread_id), preview, self.pace, self.timer)
+        bot = partial(BotApi, self.http, self.url, self.token, PREVIEW_TIMEOUT)
+        return Composing(bot, _address(chat_id, thread_id), preview, self.pace, self.timer)
 
     def _api(self, timeout: httpx.Timeout) -> BotApi:
         return BotApi(self.http, self.url, self.token, timeout)

@@ -207,18 +207,26 @@ class _GrowingMessage:
 class Composing:
     """The context manager that `Messenger.composing` is: its block writes an answer."""
 
-    def __init__(self, bot: Bot, address: Mapping[str, Any], preview: Preview | None, pace: Pace, timer: Timer) -> None:
+    def __init__(
+        self,
+        bot: Callable[[Callable[[], bool]], Bot],
+        address: Mapping[str, Any],
+        preview: Preview | None,
+        pace: Pace,
+        timer: Timer,
+    ) -> None:
         """Make one.
 
         Args:
-            bot: makes the calls, with time-outs that an answer can wait for.
+            bot: gives what makes the calls, with time-outs that an answer can wait for; it asks before each whether
+                that is wanted still.
             address: `chat_id`, and `message_thread_id` in a topic.
             preview: where the text is shown; None: only "typing" is.
             pace: how often.
             timer: measures it.
         """
-        self._bot, self._address, self._pace, self._timer = bot, address, pace, timer
-        self._screen = _screen(bot, address, preview, pace)
+        self._bot, self._address, self._pace, self._timer = bot(self._wanted), address, pace, timer
+        self._screen = _screen(self._bot, address, preview, pace)
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name=THREAD, daemon=True)
         # Of the block, under the lock:
@@ -245,6 +253,10 @@ class Composing:
             self._changed.notify_all()
         self._thread.join(self._pace.ending)
         self._abandoned = True  # a thread that Lambda froze here and thaws with another turn starts nothing, either
+
+    def _wanted(self) -> bool:
+        """Whether a call may be made: not after the answer, which it could write over, or look like more of."""
+        return not self._abandoned and (self._failed or not self._over)
 
     def _show(self, text: str) -> None:
         with self._changed:
