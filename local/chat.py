@@ -10,6 +10,7 @@ from pathlib import Path
 
 from prompt_toolkit import PromptSession
 from rich.console import Console
+from rich.text import Text
 
 from local.simulators.faults import Fault
 from local.simulators.outside import CONNECTIONS
@@ -21,6 +22,7 @@ Write to the assistant (/help tells its commands, /usage and /providers among th
   :clock            tell the virtual time
   :clock +2h30m     move it on (d, h, m, s)
   :fault copilot 500   let a provider go wrong until :fault off
+  :fault copilot trickle   let it write slowly: the answer is seen growing
   :fault off        let all be well again
   :quota            what is left of the quotas
   :help             this
@@ -47,6 +49,18 @@ def duration_s(text: str) -> int:
     if not match:
         raise CommandError(f"{text!r} is no duration: write +2h, 30m, 1d12h or 45s")
     return sum(int(number or 0) * unit for number, unit in zip(match.groups(), _UNITS_S, strict=True))
+
+
+@dataclass(frozen=True)
+class _Growing:
+    """What is seen while an answer is waited for: as in Telegram, as much of it as has been written."""
+
+    stage: Stage
+
+    def __rich__(self) -> Text:
+        """The newest draft, as it is at this moment."""
+        drafts = self.stage.outside.telegram.shown_drafts(_CHAT)
+        return Text(next((draft.text for draft in drafts if draft.text), "waiting for the answer …"))
 
 
 @dataclass
@@ -104,7 +118,7 @@ class Chat:
     def _write(self, text: str) -> None:
         executions = len(self.stage.execution_records())
         began = time.monotonic()
-        with self.console.status("waiting for the answer …"):
+        with self.console.status(_Growing(self.stage)):
             self.stage.write(_CHAT, text)
             quiet = self.stage.settle(_TURN_DEADLINE_S)
         seconds = time.monotonic() - began

@@ -1,5 +1,6 @@
 """The chat's local commands do what they say, and what is no command is explained."""
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from io import StringIO
@@ -89,6 +90,22 @@ def test_a_message_shows_reply_path_provider_time_and_quota(chat: Chat, stage: S
     assert "PrepareTurn → RouteTurn → AskCopilot → DeliverReply" in shown
     assert "delivered, answered by copilot · 0.0" in shown
     assert "copilot 65 of 66 today" in shown
+
+
+def test_the_answer_is_seen_growing(stage: StageDouble, screen: StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    def settle(_: float) -> bool:
+        draft = {"chat_id": ME, "draft_id": 1, "text": "It [b]grows"}
+        stage.outside.telegram.perform({"method": "sendMessageDraft", **draft})
+        deadline = time.monotonic() + 5
+        while "It [b]grows" not in screen.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return True
+
+    monkeypatch.setattr(stage, "settle", settle)
+
+    Chat(cast("Stage", stage), Console(file=screen, width=200, force_terminal=True)).take("Hello")
+
+    assert "It [b]grows" in screen.getvalue()
 
 
 def test_what_the_webhook_answers_itself_has_no_path(chat: Chat, stage: StageDouble, screen: StringIO) -> None:
