@@ -163,6 +163,15 @@ def test_a_turn_that_is_still_open_can_not_be_delivered(world: World) -> None:
         world.deliver(TurnClaim(route.claim, 1))
 
 
+def test_only_answers_to_questions_are_timed(world: World, answered: TurnClaim) -> None:
+    world.clock.advance(3)
+    assert world.deliver(answered).seconds == 3
+
+    world.say("/again")
+    route = world.prepare(world.executions.started[-1])
+    assert world.deliver(TurnClaim(route.claim, 2)).seconds is None
+
+
 def test_a_delivered_turn_delivered_again_sends_nothing(world: World) -> None:
     world.say()
     world.run_all()

@@ -34,7 +34,7 @@ _ANSWERED = (TurnStatus.ANSWERED, TurnStatus.DELIVERED)
 class Delivered:
     """What DeliverReply did: `next` is `done` or, when messages wait and the next execution took over, `more`.
 
-    `seconds` from taking up the message to the end of sending its answer; None for what is no answer.
+    `seconds` from taking up the message to the end of sending its answer; None for what is no answer, or a command's.
     """
 
     next: str
@@ -148,7 +148,7 @@ class Delivery:
         finished, seconds = turn, None
         if turn.status == TurnStatus.ANSWERED:
             finished = replace(turn, status=TurnStatus.DELIVERED)
-            seconds = round(self.clock.now() - turn.created_at, 3)
+            seconds = round(self.clock.now() - turn.created_at, 3) if turn.text else None
         ambiguous = bool(finished.ambiguous)
         if self.turns.finish(claim, finished, hand_over=False):
             return Delivered("done", finished.status, ambiguous, seconds)
