@@ -23,7 +23,7 @@ def test_one_apology_and_then_the_answer_by_itself(world: World) -> None:
     world.say("hello")
     world.run_all()
     assert len(world.texts()) == 1
-    assert "ask again by myself at about 13:00 UTC" in world.texts()[0]
+    assert "ask again by myself soon after 13:00 UTC" in world.texts()[0]
     assert world.turn().status == TurnStatus.PARKED
     assert world.claims.read(CHAT).claimed_at is None
 

@@ -187,7 +187,7 @@ def parked(retry_at: int, now: int) -> str:
     day = "" if at.date() == datetime.fromtimestamp(now, UTC).date() else f" on {at:%-d %B}"
     return (
         "I am sorry: none of the language models can answer right now. "
-        f"I will ask again by myself at about {at:%H:%M} UTC{day}. You need not do anything; /retry asks at once."
+        f"I will ask again by myself soon after {at:%H:%M} UTC{day}. You need not do anything; /retry asks at once."
     )
 
 
