@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from assistant.errors import ProviderDeclined, ProviderExhausted
 from assistant.turns.ledger import (
     CHECK_SECONDS,
+    CLOCKS_APART_SECONDS,
     PROBE_SECONDS,
     QUOTA,
     AccountQuota,
@@ -20,6 +21,7 @@ from assistant.turns.ledger import (
     Entry,
     Reservation,
     block_after,
+    is_of_dollars,
     limits,
     refusal,
     room_for,
@@ -89,6 +91,8 @@ class MemoryLedger:
             entry = self._settled(reservation, _unused(reservation, error))
             if failures != reservation.entry.failures:
                 entry = replace(entry, failures=failures)
+            if block is None and entry.probe_until == reservation.entry.probe_until:
+                entry = replace(entry, probe_until=None)  # its own: the provider may be asked again at once
             if block is not None and (entry.blocked_until or 0) <= block.until:
                 entry = _blocked(entry, block.until, block.cause)
             self._entries[reservation.provider.id] = entry
@@ -120,7 +124,8 @@ class MemoryLedger:
             entry = self._of(provider)
             if limit > (entry.day_limit or day.limit) and entry.block_cause == QUOTA and quota.day_used < limit:
                 entry = _unblocked(entry)
-            used = max(entry.windows.get(window, 0), quota.day_used)
+            todays = window_name(day, (entry.checked_at or now) - CLOCKS_APART_SECONDS) == window
+            used = max(entry.windows.get(window, 0), quota.day_used if todays else 0)
             self._entries[provider.id] = replace(entry, day_limit=limit, windows={**entry.windows, window: used})
 
     def _of(self, provider: Provider) -> Entry:
@@ -129,7 +134,7 @@ class MemoryLedger:
     def _settled(self, reservation: Reservation, back: Mapping[str, int]) -> Entry:
         """The entry without the windows that are over and the slot, and with what the windows get back."""
         entry = self._of(reservation.provider)
-        own = {window_kind(window): window for window in reservation.windows}
+        own = _oldest_open(reservation, self.clock.now())
         kept = {name: used for name, used in entry.windows.items() if name >= own.get(window_kind(name), "")}
         less = {window: -amount for window, amount in back.items() if window in kept}
         entry = replace(entry, windows=_added(kept, less))
@@ -187,8 +192,18 @@ def _blocked(entry: Entry, until: int, cause: str) -> Entry:
     return replace(entry, blocked_until=until, block_cause=cause, probe_until=None)
 
 
+def _oldest_open(reservation: Reservation, now: float) -> Mapping[str, str]:
+    """By kind, the first window that stays. One of money stays a little longer, as in DynamoDB."""
+    own = {window_kind(window): window for window in reservation.windows}
+    for budget in reservation.provider.budgets:
+        if budget.unit == "micro_dollars":
+            lately = window_name(budget, now - CLOCKS_APART_SECONDS)
+            own[window_kind(lately)] = min(own[window_kind(lately)], lately)
+    return own
+
+
 def _of_money(reservation: Reservation) -> list[str]:
-    return [window for window in reservation.windows if window_kind(window).endswith("_micro_dollars")]
+    return [window for window in reservation.windows if is_of_dollars(window)]
 
 
 def _unused(reservation: Reservation, error: ProviderError) -> Mapping[str, int]:

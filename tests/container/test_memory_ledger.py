@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _ABOUT_DYNAMODB = {
     "test_a_success_without_anything_to_forget_writes_nothing",
+    "test_a_block_that_came_while_the_account_was_read_stays",
+    "test_money_is_given_back_once_however_often_the_sdk_sends_it",
     "test_fifty_racing_turns_take_the_ten_that_are_left",
     "test_the_chain_is_decided_by_one_read_of_the_ledger_and_one_request_is_made",
 }
