@@ -49,6 +49,18 @@ def test_another_provider_signs(world: World) -> None:
     assert world.texts() == [SIGNED]
 
 
+def test_a_provider_whose_key_has_just_been_set_does_not_sign(world: World) -> None:
+    key = world.secrets.values.pop("copilot-api-key")
+    world.say()
+    world.run_all()
+    world.secrets.values["copilot-api-key"] = key
+    world.clock.advance(2 * 3600)
+    world.say()
+    world.run_all()
+
+    assert world.texts()[-1] == "copilot: hello"
+
+
 def test_the_first_provider_with_a_key_does_not_sign(world: World) -> None:
     del world.secrets.values["copilot-api-key"]
     world.say()

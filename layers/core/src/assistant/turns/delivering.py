@@ -49,7 +49,10 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """Delivers replies. `names`, by provider id: whose answers are signed, if another should have answered first."""
+    """Delivers replies.
+
+    `names`, by provider id, in the chain's order: whose answers are signed, if another should have answered first.
+    """
 
     claims: Claims
     turns: Turns
@@ -79,10 +82,12 @@ class Delivery:
 
     def _signature(self, turn: Turn) -> str:
         """Who answered instead of the first provider; what says that nobody did is not signed."""
-        if turn.status not in _ANSWERED or turn.preferred in (None, turn.provider):
+        order = list(self.names)
+        if turn.status not in _ANSWERED or turn.provider not in order or turn.preferred not in order:
             return ""
-        name = self.names.get(turn.provider or "")
-        return "" if name is None else texts.signature(name)
+        # One before it is no substitute: its key was set since the turn was prepared.
+        is_substitute = order.index(turn.provider) > order.index(turn.preferred)
+        return texts.signature(self.names[turn.provider]) if is_substitute else ""
 
     def _send(self, claim: TurnClaim, turn: Turn, parts: list[str]) -> Turn:
         before = turn.sending  # left over by a crash in the middle of sending
