@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any
+
+import boto3
+from moto import mock_aws
 
 from agent.bridge import Bridge, Habits
 from agent.gateway import GatewayDied
@@ -19,11 +23,12 @@ from agent.openclaw import OpenClaw
 from agent.relay_call import NO_TURN, RelayedTurn
 from agent.spending import Spending
 from agent.threads import Threads
+from assistant.stores.dynamodb import Table
 from assistant.turns.agents import Generation, Mailbox
-from tests.doubles import CHAT
+from tests.doubles import CHAT, World, create_table
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from tests.doubles import DrivenClock
     from tests.unit.test_agents import Fleet
@@ -43,6 +48,23 @@ async def until(condition: Callable[[], object], seen: object = None) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"it did not happen: {seen}"
         await asyncio.sleep(0.002)
+
+
+@contextmanager
+def shared_tables() -> Iterator[Callable[..., World]]:
+    """Worlds with tables of their own in one moto: making a client takes longer than most tests."""
+    made = count()
+    with mock_aws():
+        client = boto3.client("dynamodb")
+
+        def a_new_world(**parts_of_it: Any) -> World:
+            number = next(made)
+            conversations, runtime = Table(client, f"conversations-{number}"), Table(client, f"runtime-{number}")
+            create_table(client, conversations.name)
+            create_table(client, runtime.name)
+            return World(conversations, runtime, **parts_of_it)
+
+        yield a_new_world
 
 
 class DrivenTime:

@@ -13,22 +13,27 @@ from agent.gateway_client import AllModelsFailed, GatewayGone, GatewayRefused, R
 from agent.gateway_frames import FallbackAttempt
 from assistant.turns.agents import LEASE_SECONDS, AgentStatus
 from assistant.turns.model import TurnStatus
-from tests.container.bridging import IDLE_SECONDS, Living, an_agent, result
-from tests.doubles import CHAT, a_world
+from tests.container.bridging import IDLE_SECONDS, Living, an_agent, result, shared_tables
+from tests.doubles import CHAT, World
 from tests.unit.test_agents import Fleet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from assistant.turns.model import TurnClaim
 
 pytestmark = pytest.mark.anyio
 
 
+@pytest.fixture(scope="module")
+def a_new_world() -> Iterator[Callable[..., World]]:
+    with shared_tables() as make:
+        yield make
+
+
 @pytest.fixture
-def fleet() -> Iterator[Fleet]:
-    with a_world(agent_mode="always") as world:
-        yield Fleet(world)
+def fleet(a_new_world: Callable[..., World]) -> Fleet:
+    return Fleet(a_new_world(agent_mode="always"))
 
 
 def agent(fleet: Fleet) -> Any:

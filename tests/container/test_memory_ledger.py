@@ -11,11 +11,12 @@ from agent.memory_ledger import MemoryLedger, MemoryUsage
 from assistant.turns.chain import Budget
 from assistant.turns.ledger import AccountQuota
 from assistant.turns.model import Used
-from tests.doubles import NOON, DrivenClock, World, a_world
+from tests.container.bridging import shared_tables
+from tests.doubles import NOON, DrivenClock, World
 from tests.unit import test_ledger as suite
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from assistant.turns.ports import Ledger, UsageBook
 
@@ -28,11 +29,17 @@ _ABOUT_DYNAMODB = {
 }
 
 
+@pytest.fixture(scope="module")
+def a_new_world() -> Iterator[Callable[..., World]]:
+    with shared_tables() as make:
+        yield make
+
+
 @pytest.fixture
-def world() -> Iterator[World]:
-    with a_world() as made:
-        made.ledger = MemoryLedger(made.clock)  # type: ignore[assignment]
-        yield made
+def world(a_new_world: Callable[..., World]) -> World:
+    made = a_new_world()
+    made.ledger = MemoryLedger(made.clock)  # type: ignore[assignment]
+    return made
 
 
 globals().update(
