@@ -90,7 +90,7 @@ class Gate:
         self._lock = threading.Lock()
         self.broken = False
         self.calls: list[str] = []
-        for name in ("update_item", "query", "get_item"):
+        for name in ("update_item", "transact_write_items", "query", "get_item"):
             setattr(client, name, partial(self._call, name, getattr(client, name)))
 
     def _call(self, name: str, method: Any, **request: Any) -> Any:
