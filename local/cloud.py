@@ -412,9 +412,9 @@ class LocalCloud:
         return variables | dict(self._extra.get(function.logical_id, {}))
 
     def _task_variables(self) -> dict[str, str]:
-        """The clock, and where each simulated provider is: `<PROVIDER>_BASE_URL`."""
+        """The clock, and where each simulated provider is, as the container calls it (`OLLAMA_BASE_URL`)."""
         simulated = {
-            f"{provider.upper().replace('-', '_')}_BASE_URL": self.endpoint + path
+            f"{provider.partition('-')[0].upper()}_BASE_URL": self.endpoint + path
             for provider, path in PROVIDER_PATHS.values()
             if provider not in self._real_providers
         }

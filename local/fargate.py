@@ -335,11 +335,11 @@ class Fargate:
         return task.process
 
     def _environment(self, task: Task, image: Image, folder: Path) -> dict[str, str]:
-        """The container's variables, and a folder of its own for each volume, named `<VOLUME>_DIR`."""
+        """The container's variables, and a folder of its own for each volume, named `<VOLUME>_FOLDER`."""
         folders = {}
         for volume in task.definition.volumes:
             (folder / volume).mkdir()
-            folders[f"{volume.upper()}_DIR"] = str(folder / volume)
+            folders[f"{volume.upper()}_FOLDER"] = str(folder / volume)
         own = f"{self._endpoint}{METADATA_PATH}/{task.secret}"
         return {
             "PATH": os.defpath,

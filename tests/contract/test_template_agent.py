@@ -120,8 +120,10 @@ def test_the_container_can_write_only_to_its_volumes_and_is_given_time_to_stop()
     assert container["StopTimeout"] == 120
     assert container["LinuxParameters"]["InitProcessEnabled"] is True
     mounts = {mount["SourceVolume"]: mount["ContainerPath"] for mount in container["MountPoints"]}
-    assert mounts == {"workspace": "/workspace", "state": "/state", "tmp": "/tmp"}
+    assert mounts == {"workspace": "/workspace", "state": "/state", "temporary": "/tmp"}
     assert {volume["Name"] for volume in TASK["Volumes"]} == mounts.keys()
+    assert container["HealthCheck"]["Command"] == ["CMD", "python", "-m", "agent.health"]
+    assert (template.ROOT / "container" / "agent" / "health.py").exists()
     assert container["LogConfiguration"]["Options"]["mode"] == "non-blocking"
 
 
