@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -339,11 +340,17 @@ class World:
         return route
 
 
+@cache
+def _shared_client() -> Any:
+    """One client for all worlds of a process: making it takes longer than most tests."""
+    return boto3.client("dynamodb")
+
+
 @contextlib.contextmanager
-def a_world(**parts_of_it: Any) -> Iterator[World]:
-    """A world with empty tables."""
+def a_world(*, own_client: bool = False, **parts_of_it: Any) -> Iterator[World]:
+    """A world with empty tables; `own_client` for a test that changes its client."""
     with mock_aws():
-        client = boto3.client("dynamodb")
+        client = boto3.client("dynamodb") if own_client else _shared_client()
         create_table(client, "conversations")
         create_table(client, "runtime")
         yield World(Table(client, "conversations"), Table(client, "runtime"), **parts_of_it)

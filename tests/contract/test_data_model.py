@@ -362,7 +362,7 @@ SCENARIO = (
 
 @pytest.fixture(scope="module")
 def observer() -> Iterator[Observer]:
-    with a_world() as world:
+    with a_world(own_client=True) as world:
         watching = Observer(world)
         watching.watch()
         for happening in SCENARIO:

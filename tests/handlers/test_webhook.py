@@ -83,7 +83,7 @@ class Hook:
 
 @pytest.fixture
 def hook() -> Iterator[Hook]:
-    with a_world() as world:
+    with a_world(own_client=True) as world:
         yield Hook(world)
 
 

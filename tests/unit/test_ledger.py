@@ -38,7 +38,7 @@ from assistant.turns.model import TurnClaim, Usage
 from tests.doubles import NOON, World, a_world
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from assistant.stores.dynamodb import Table
 
@@ -46,6 +46,13 @@ COPILOT, OPENROUTER, OLLAMA, CLAUDE = load_chain().providers
 MIDNIGHT = NOON + 12 * 3600
 MONTH_END = 1_796_083_200  # 2026-12-01 00:00:00 UTC
 BUDGET = CLAUDE.budgets[0]
+
+
+@pytest.fixture
+def own() -> Iterator[World]:
+    """A world whose client is its own, and may be changed."""
+    with a_world(own_client=True) as made:
+        yield made
 
 
 def reserve_all(world: World, provider: Provider) -> int:
@@ -305,23 +312,23 @@ def test_only_what_may_have_been_charged_stays_reserved(world: World, error: Pro
 
 
 @pytest.mark.parametrize("error", [None, ProviderUnavailable("anthropic", "overloaded", status=529)])
-def test_money_is_given_back_once_however_often_the_sdk_sends_it(world: World, error: ProviderError | None) -> None:
+def test_money_is_given_back_once_however_often_the_sdk_sends_it(own: World, error: ProviderError | None) -> None:
     """DynamoDB knows the repeat of a transaction by its token; the repeat of an update it carries out again."""
-    reservation = world.reserve(CLAUDE, micro_dollars=62_000)
+    reservation = own.reserve(CLAUDE, micro_dollars=62_000)
     sent: list[tuple[str, bool]] = []
 
     def note(request: Any, **_: Any) -> None:
         body = json.loads(request.body)
         sent.append((request.headers["X-Amz-Target"].decode().partition(".")[2], bool(body.get("ClientRequestToken"))))
 
-    world.runtime.client.meta.events.register_first("before-send.dynamodb", note)
+    own.runtime.client.meta.events.register_first("before-send.dynamodb", note)
     if error is None:
-        world.ledger.succeeded(reservation, micro_dollars=1_234)
+        own.ledger.succeeded(reservation, micro_dollars=1_234)
     else:
-        world.ledger.failed(reservation, error)
+        own.ledger.failed(reservation, error)
 
     assert sent[0] == ("TransactWriteItems", True)
-    assert spent(world) == (1_234 if error is None else 0)
+    assert spent(own) == (1_234 if error is None else 0)
 
 
 def test_what_is_used_of_a_new_months_budget_is_not_what_the_old_one_had(world: World) -> None:
@@ -449,7 +456,7 @@ def test_fifty_racing_turns_take_the_ten_that_are_left(provider: Provider) -> No
     left = {"copilot": 10, "anthropic": 1_250_000}[provider.id]
     budgets = (Budget(left, "day"),) if provider is COPILOT else (Budget(left, "month", "micro_dollars"),)
     few = replace(provider, budgets=budgets)
-    with a_world() as world:
+    with a_world(own_client=True) as world:
         lock, granted = threading.Lock(), []
         start = threading.Barrier(50)
         client: Any = world.runtime.client
@@ -476,25 +483,31 @@ def test_fifty_racing_turns_take_the_ten_that_are_left(provider: Provider) -> No
         assert sum(world.ledger.entries()[few.id].windows.values()) == left
 
 
+def carrying_over() -> Provider:
+    """Copilot with a twenty-second of its budgets: reserving them takes as long."""
+    copilot = load_chain().with_settings(dollars_per_month=5, carry_over=True).provider("copilot")
+    return replace(copilot, budgets=(Budget(3, "day"), Budget(91, "month")))
+
+
 def test_unused_days_are_carried_over_within_the_month_if_that_is_set(world: World) -> None:
-    carrying = load_chain().with_settings(dollars_per_month=5, carry_over=True).provider("copilot")
-    assert reserve_all(world, carrying) == 22 * 66  # the 22nd of the month, and nothing used before
+    carrying = carrying_over()
+    assert reserve_all(world, carrying) == 22 * 3  # the 22nd of the month, and nothing used before
     assert available_at(carrying, world.ledger.entries()["copilot"], NOON) == MIDNIGHT
 
     world.clock.moment = MIDNIGHT
-    assert reserve_all(world, carrying) == 66
+    assert reserve_all(world, carrying) == 3
     world.clock.moment = MONTH_END - 1
-    assert reserve_all(world, carrying) == (30 - 23) * 66
-    assert world.ledger.entries()["copilot"].windows["month:2026-11"] == 1980
+    assert reserve_all(world, carrying) == (30 - 23) * 3
+    assert world.ledger.entries()["copilot"].windows["month:2026-11"] == 90
     world.clock.moment = MONTH_END
-    assert reserve_all(world, carrying) == 66
+    assert reserve_all(world, carrying) == 3
 
 
 def test_a_month_that_is_carried_over_ends_at_its_own_budget(world: World) -> None:
     world.clock.moment = MONTH_END + 30.5 * 86400  # 31 December
-    carrying = load_chain().with_settings(dollars_per_month=5, carry_over=True).provider("copilot")
+    carrying = carrying_over()
 
-    assert reserve_all(world, carrying) == 2000
+    assert reserve_all(world, carrying) == 91
     assert available_at(carrying, world.ledger.entries()["copilot"], world.clock.now()) == MONTH_END + 31 * 86400
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from assistant.turns.accepting import Incoming
     from assistant.turns.model import Preview, Show
 
-SEEDS = (*range(8), 13, 41, 50)
+SEEDS = (*range(4), 13, 41, 50)
 """The last three broke what this file was written against: two functions, one taken for dead, that each sent one."""
 
 GROWING, BROKEN_OFF = "what there is of an answer", "…"
