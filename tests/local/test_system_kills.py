@@ -25,13 +25,14 @@ CALLS = {
         "dynamodb:UpdateItem",
         "states:StartExecution",
     ),
-    "PrepareTurn": ("dynamodb:Query", "dynamodb:TransactWriteItems", "dynamodb:Query"),
+    "PrepareTurn": ("dynamodb:Query", "dynamodb:Query", "dynamodb:TransactWriteItems"),
     "AskCopilot": (
         "dynamodb:GetItem",
         "dynamodb:Query",
         "dynamodb:UpdateItem",
         "copilot:completions",
         "dynamodb:TransactWriteItems",
+        "dynamodb:UpdateItem",
     ),
     "DeliverReply": (
         "dynamodb:GetItem",
