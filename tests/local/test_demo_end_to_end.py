@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -33,13 +34,16 @@ def started(*arguments: str) -> subprocess.Popen[str]:
 
 
 def read_until(process: subprocess.Popen[str], text: str) -> str:
-    """What a process says up to the line that holds `text`; all of it if it ends before."""
+    """What a process says up to the line that holds `text`; all of it if it ends before, as it must by the deadline."""
     assert process.stdout is not None
     told = ""
+    too_late = threading.Timer(DEADLINE_S, process.kill)
+    too_late.start()
     for line in process.stdout:
         told += line
         if text in line:
             break
+    too_late.cancel()
     return told
 
 
@@ -111,7 +115,7 @@ def test_a_chat_through_a_pipe_until_ctrl_c() -> None:
     assert chat.stdin is not None
     chat.stdin.write("What is a turtle?\n")
     chat.stdin.flush()
-    told = read_until(chat, "anthropic 40 of 40")
+    told = read_until(chat, "anthropic $5.00 of $5.00 this month")
 
     functions = end(chat, signal.SIGINT)
 
