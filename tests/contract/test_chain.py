@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from assistant import wiring
-from assistant.turns import texts
+from assistant.turns import chain, texts
 from assistant.turns.chain import LEAST_INPUT_BYTES, Budget, Provider, load_chain
 from assistant.turns.conversing import Conversation
 from tests.contract import template
@@ -147,3 +147,8 @@ def test_the_definition_holds_no_key_that_the_code_does_not_read() -> None:
         fields = Provider.__dataclass_fields__
         required = {name for name, field in fields.items() if field.default is MISSING}
         assert required <= entry.keys() <= fields.keys() - {"carry_over"}, entry["id"]
+
+
+def test_a_budget_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="of requests or of dollars"):
+        chain._budget("day")

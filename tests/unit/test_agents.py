@@ -443,3 +443,27 @@ def test_withdrawn_mail_was_taken_by_nobody(fleet: Fleet) -> None:
 
     assert not fleet.agents.withdraw(claim)
     assert fleet.agents.read(CHAT).pending == 1
+
+
+def test_a_shutdown_hands_back_nothing_that_has_its_answer(fleet: Fleet) -> None:
+    claim = fleet.turn()
+    fleet.hand_over(claim)
+    box = fleet.container()
+    fleet.world.ask("copilot")(claim)
+
+    box.hand_back()
+
+    assert fleet.tokens.ended == [("token", "success")]
+
+
+def test_a_state_that_was_retried_is_told_of_the_failure(fleet: Fleet) -> None:
+    claim = fleet.turn()
+    fleet.hand_over(claim, "first")
+    box = fleet.container()
+    mail = box.next()
+    assert mail is not None
+    fleet.hand_over(claim, "second")
+
+    box.fail(mail, AgentUnavailable("gateway"))
+
+    assert fleet.tokens.ended == [("second", "AgentUnavailable")]

@@ -9,7 +9,7 @@ import pytest
 
 from assistant.turns.accepting import Say, Typing
 from assistant.turns.agents import LEASE_SECONDS, Generation
-from assistant.turns.lanes import AGENT_SECONDS, COLD_SECONDS, WARM_SECONDS
+from assistant.turns.lanes import AGENT_SECONDS, COLD_SECONDS, WARM_SECONDS, lane
 from assistant.turns.model import TURN_SECONDS, TurnClaim
 from tests.doubles import CHAT, NOON, World, a_world
 
@@ -134,3 +134,9 @@ def test_without_an_agent_its_command_says_so_and_a_question_is_asked() -> None:
         assert asked == Typing()
         world.run_all()
         assert world.texts() == ["copilot: why?"]
+
+
+def test_in_off_even_a_chosen_agent_is_not_asked(world: World) -> None:
+    turn = replace(world.turn(routed(world).turn or 0), lane="agent")
+
+    assert lane("off", turn, world.agents.read(CHAT), NOON) == "chat"

@@ -511,6 +511,12 @@ def test_a_month_that_is_carried_over_ends_at_its_own_budget(world: World) -> No
     assert available_at(carrying, world.ledger.entries()["copilot"], world.clock.now()) == MONTH_END + 31 * 86400
 
 
+def test_a_minute_is_carried_over_to_no_other() -> None:
+    quick = replace(carrying_over(), budgets=(Budget(3, "day"), Budget(91, "month"), Budget(2, "minute")))
+
+    assert [limit.most for limit in limits(quick, NOON)] == [None, 66, 2]
+
+
 def test_without_the_setting_nothing_is_carried_over() -> None:
     assert not any(provider.carry_over for provider in load_chain().providers)
     carrying = load_chain().with_settings(dollars_per_month=5, carry_over=True)

@@ -206,8 +206,9 @@ class Mailbox:
 
     def fail(self, mail: Mail, error: Exception) -> None:
         """The run ended without an answer: the state that waits goes on by the error's class."""
+        token = self._token(mail)
         if self.agents.discard(self.generation, mail.number):
-            self.tokens.fail(self._token(mail), error)
+            self.tokens.fail(token, error)
 
     def hand_back(self) -> None:
         """Shutting down: whoever waits for a turn is told to try again, at the next generation."""
