@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hmac
-import socket
 from typing import TYPE_CHECKING
 
 import msgspec
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
@@ -17,9 +14,10 @@ from starlette.routing import Route
 
 from agent.gateway_client import AllModelsFailed, GatewayError, RunTimedOut
 from agent.relay_call import NO_TURN
+from agent.serving import Server, listening, server
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from starlette.requests import Request
 
@@ -32,6 +30,7 @@ SESSION = "agent:main:local"
 
 _BODY_SECONDS = 10
 _STOP_SECONDS = 1
+_MOST_CONNECTIONS = 32
 _TRY_AGAIN = {"Retry-After": "2"}
 
 type Handler = Callable[[Request], Awaitable[JSONResponse]]
@@ -74,7 +73,7 @@ class LocalHttp:
         self._turn = turn
         self._status = status
         self.address: str | None = None
-        self._server: _Server | None = None
+        self._server: Server | None = None
         self._serving: asyncio.Task[None] | None = None
 
     async def start(self) -> str:
@@ -83,23 +82,13 @@ class LocalHttp:
         Raises:
             OSError: the port is taken.
         """
-        listening = socket.create_server(self._address)
-        config = uvicorn.Config(
-            Starlette(routes=self._routes()),
-            http="h11",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            limit_concurrency=32,
-            timeout_graceful_shutdown=_STOP_SECONDS,
+        host, port = self._address
+        socket = listening(host, port, waiting=_MOST_CONNECTIONS)
+        self._server = server(
+            Starlette(routes=self._routes()), most_connections=_MOST_CONNECTIONS, stop_seconds=_STOP_SECONDS
         )
-        self._server = _Server(config)
-        self._serving = asyncio.create_task(self._server.serve(sockets=[listening]), name="HTTP")
-        host, port = listening.getsockname()[:2]
+        self._serving = asyncio.create_task(self._server.serve(sockets=[socket]), name="HTTP")
+        host, port = socket.getsockname()[:2]
         self.address = f"http://{host}:{port}"
         return self.address
 
@@ -191,10 +180,3 @@ def _fallbacks(attempts: Sequence[FallbackAttempt]) -> list[dict[str, str]]:
 
 def _refused(status: int, error: str, headers: Mapping[str, str] | None = None, **more: object) -> JSONResponse:
     return JSONResponse({"error": error, **more}, status_code=status, headers=headers)
-
-
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the signals as they are: they are the process's."""
-        yield

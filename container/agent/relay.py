@@ -7,14 +7,11 @@ chat lane keeps, too, and answers 429 at once for a provider that may not be ask
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hmac
 import logging
-import socket
 from typing import TYPE_CHECKING
 
 import httpx
-import uvicorn
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 
@@ -22,10 +19,12 @@ from agent.relay_answer import BROKEN, NOT_FOUND, SLOW, TOO_LARGE, UNAUTHORIZED,
 from agent.relay_call import NO_TURN, Desk
 from agent.relay_exchange import Exchange
 from agent.relay_request import LONGEST_REQUEST_BYTES, RequestRefused, forwarded
+from agent.serving import Server, listening, server
 from assistant.turns.metering import Metering
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    import socket
+    from collections.abc import Sequence
     from types import TracebackType
 
     from starlette.types import Receive, Scope, Send
@@ -85,7 +84,7 @@ class Relay:
         self._desk = Desk(Exchange(self._http, timeouts, clock), meters, journal, clock)
         self._stopping = False
         self._socket: socket.socket | None = None
-        self._server: _Server | None = None
+        self._server: Server | None = None
         self._serving: asyncio.Task[None] | None = None
 
     async def start(self) -> str:
@@ -94,23 +93,14 @@ class Relay:
         Raises:
             OSError: the port is taken.
         """
-        self._socket = _listening(self._port)
-        config = uvicorn.Config(
+        self._socket = listening(_HOST, self._port, waiting=_MOST_CONNECTIONS)
+        self._server = server(
             self._serve,
+            most_connections=_MOST_CONNECTIONS,
+            stop_seconds=_STOP_SECONDS,
             interface="asgi3",
-            http="h11",  # it leaves the request's target as it came; httptools would take absolute ones apart
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
             date_header=False,
-            limit_concurrency=_MOST_CONNECTIONS,
-            timeout_graceful_shutdown=_STOP_SECONDS,
         )
-        self._server = _Server(config)
         self._serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
         return self.url
 
@@ -181,22 +171,6 @@ class Relay:
         await _watch(self._desk.open(upstream, passed_on, outgoing, self.turn), request)
 
 
-def _listening(port: int) -> socket.socket:
-    """A socket on loopback. asyncio sends small packets at once only where it is told that they are TCP's.
-
-    `socket.create_server` does not say so, and each answer then waits 40 ms for an acknowledgement.
-    """
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((_HOST, port))
-        listening.listen(_MOST_CONNECTIONS)
-    except OSError:
-        listening.close()
-        raise
-    return listening
-
-
 async def _body(request: Request) -> bytes | Refusal:
     """The request's body, or why it is not read to its end. ClientDisconnect if it does not come."""
     declared = request.headers.get("content-length", "0")
@@ -233,12 +207,3 @@ async def _left(request: Request) -> None:
     """Return when the client has left, or has its whole answer."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-class _Server(uvicorn.Server):
-    """A server beside others in its process: signals are somebody else's."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the signals as they are."""
-        yield
