@@ -12,9 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
-from assistant.providers.anthropic_messages import AnthropicMessages
+from assistant import wiring
 from assistant.providers.client import ProviderClient
-from assistant.providers.openai_chat import OpenAIChat
 from assistant.providers.vendors import COPILOT_HEADERS, OPENROUTER_HEADERS, PlainVendor
 from assistant.turns.asking import Asking, Attempt
 from assistant.turns.metering import Metering
@@ -240,7 +239,7 @@ def ask_state(
     history_messages: int = 20,
 ) -> Asking:
     """A provider's Ask state: the product's own, with its real client and its real ledger."""
-    protocol = AnthropicMessages() if provider.protocol == "anthropic-messages" else OpenAIChat()
+    protocol = wiring.protocol(provider)
     vendor = PlainVendor(base_url, _HEADERS.get(provider.id, {}))
     silence = _Silence()
     return Asking(

@@ -33,11 +33,9 @@ from agent.settings import AloneSettings, ChatSettings
 from agent.spending import Spending
 from agent.task_metadata import task_arn
 from agent.threads import Threads
+from assistant import wiring as product
 from assistant.errors import SecretMissing
 from assistant.observability import LogJournal, logger
-from assistant.providers.anthropic_messages import AnthropicMessages
-from assistant.providers.openai_chat import OpenAIChat
-from assistant.providers.vendors import OPENROUTER_HEADERS, Copilot, PlainVendor
 from assistant.stores.agents import DynamoAgents
 from assistant.stores.dynamodb import Table
 from assistant.stores.ledger import DynamoLedger
@@ -54,8 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from agent.settings import PlaceSettings, Settings
-    from assistant.providers.vendors import Vendor
-    from assistant.turns.chain import Chain, Provider
+    from assistant.turns.chain import Chain
     from assistant.turns.model import Notice
     from assistant.turns.ports import Clock, Ledger, Owner, Secrets, UsageBook
 
@@ -258,18 +255,11 @@ def _upstreams(chain: Chain, base_urls: Mapping[str, str]) -> Sequence[Upstream]
     return [
         Upstream(
             provider,
-            AnthropicMessages() if provider.protocol == "anthropic-messages" else OpenAIChat(),
-            _vendor(provider, http, base_urls.get(provider.id, "").rstrip("/")),
+            product.protocol(provider),
+            product.vendor(provider, http, base_urls.get(provider.id, "").rstrip("/")),
         )
         for provider in chain.providers
     ]
-
-
-def _vendor(provider: Provider, http: httpx.Client, base_url: str) -> Vendor:
-    if provider.id == "copilot":
-        return Copilot(http, provider.base_url, base_url)
-    headers = OPENROUTER_HEADERS if provider.id == "openrouter" else {}
-    return PlainVendor(base_url or provider.base_url, headers)
 
 
 def _client(service: str, requests: Requests) -> Any:  # noqa: ANN401

@@ -106,7 +106,7 @@ def test_the_secrets_have_the_missions_names() -> None:
 
 @pytest.mark.parametrize("provider", CHAIN.providers, ids=_ids)
 def test_a_provider_speaks_a_known_protocol(provider: Provider) -> None:
-    assert type(wiring._protocol(provider)).__name__ == PROTOCOLS[provider.protocol]
+    assert type(wiring.protocol(provider)).__name__ == PROTOCOLS[provider.protocol]
 
 
 @pytest.mark.parametrize("provider", CHAIN.providers, ids=_ids)
@@ -121,7 +121,7 @@ def test_a_providers_address_is_https_without_a_trailing_slash(provider: Provide
 @pytest.mark.parametrize("provider", CHAIN.providers, ids=_ids)
 def test_an_address_that_replaces_the_chains_is_asked_as_it_is(provider: Provider) -> None:
     with httpx.Client() as http:
-        vendor = wiring._vendor(provider, http, "https://elsewhere.example/v1")
+        vendor = wiring.vendor(provider, http, "https://elsewhere.example/v1")
 
         assert vendor.base_url("key") == "https://elsewhere.example/v1"
 

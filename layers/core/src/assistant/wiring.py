@@ -181,11 +181,11 @@ def asking(provider_id: str) -> Callable[[], Asking]:
         chain, http = _chain(), _http()
         provider = chain.provider(provider_id)
         secrets = _secrets(needs.secrets_path)
-        vendor = _vendor(provider, http, needs.provider_base_url.rstrip("/"))
+        asked_of = vendor(provider, http, needs.provider_base_url.rstrip("/"))
         return Asking(
             provider=provider,
             timeouts=chain.timeouts,
-            model=ProviderClient(provider, _protocol(provider), vendor, http, chain.timeouts, _clock),
+            model=ProviderClient(provider, protocol(provider), asked_of, http, chain.timeouts, _clock),
             turns=_turns(needs),
             metering=Metering(
                 provider=provider,
@@ -378,7 +378,8 @@ def _messenger(http: httpx.Client, url: str, secrets: SsmSecrets) -> TelegramMes
     return TelegramMessenger(http, url.rstrip("/"), lambda: secrets.read("telegram-bot-token"))
 
 
-def _protocol(provider: Provider) -> WireProtocol:
+def protocol(provider: Provider) -> WireProtocol:
+    """How a provider is spoken to."""
     if provider.protocol == "anthropic-messages":
         from assistant.providers.anthropic_messages import AnthropicMessages
 
@@ -388,7 +389,8 @@ def _protocol(provider: Provider) -> WireProtocol:
     return OpenAIChat()
 
 
-def _vendor(provider: Provider, http: httpx.Client, base_url: str) -> Vendor:
+def vendor(provider: Provider, http: httpx.Client, base_url: str) -> Vendor:
+    """The ways of a provider's vendor; `base_url`: asked instead of the chain's, if not empty."""
     from assistant.providers import vendors
 
     if provider.id == "copilot":
