@@ -102,7 +102,7 @@ class StartAgent:
             AgentUnavailable: no task could be started; the turn is registered no longer.
         """
         turn = self.turns.read(claim.chat.chat_id, claim.number)
-        if turn is None or turn.status != TurnStatus.OPEN or turn.epoch != claim.chat.epoch:
+        if turn is None or not turn.is_open(claim.chat.epoch):
             self.tokens.succeed(token)
             return "answered"
         self.agents.register(claim, token, deadline=turn.deadline - TURN_SECONDS)
@@ -219,7 +219,7 @@ class Mailbox:
     def _settled(self, mail: Mail) -> bool:
         """Whether the turn needs no run: then it is finished."""
         turn = self.turns.read(self.generation.chat_id, mail.number)
-        if turn is not None and turn.status == TurnStatus.OPEN and turn.epoch == mail.epoch:
+        if turn is not None and turn.is_open(mail.epoch):
             return False
         self._finish(mail)
         return True

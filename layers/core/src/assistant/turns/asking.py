@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from assistant.errors import CONTEXT_TOO_LONG, ProviderDeclined, ProviderError, ProviderExhausted
 from assistant.turns import texts
 from assistant.turns.conversing import Conversation, conversation, exchanges_shown
-from assistant.turns.model import Answer, Answered, Preview, Turn, TurnClaim, TurnStatus, Usage
+from assistant.turns.model import Answer, Answered, Preview, Turn, TurnClaim, Usage
 
 if TYPE_CHECKING:
     from assistant.turns.chain import Provider, Timeouts
@@ -86,7 +86,7 @@ class Asking:
             `answered`, `late` if the turn had its answer by then, or `nothing to do`.
         """
         turn = self.turns.read(claim.chat.chat_id, claim.number)
-        if turn is None or turn.status != TurnStatus.OPEN or turn.epoch != claim.chat.epoch:
+        if turn is None or not turn.is_open(claim.chat.epoch):
             return "nothing to do"
         declined_by = (turn.declined_by or "").split()
         if self.provider.id in declined_by:

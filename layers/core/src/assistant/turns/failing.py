@@ -37,7 +37,7 @@ class FailureReport:
             Its status afterwards, for the log; a turn that was answered meanwhile keeps its answer.
         """
         turn = self.turns.read(claim.chat.chat_id, claim.number)
-        if turn is None or turn.status != TurnStatus.OPEN or turn.epoch != claim.chat.epoch:
+        if turn is None or not turn.is_open(claim.chat.epoch):
             return turn.status if turn else "gone"
         settled = self._settled(claim, turn)
         return settled.status if self.turns.settle(claim, settled) else "changed"

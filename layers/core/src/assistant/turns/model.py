@@ -116,6 +116,10 @@ class Turn:
     deliver_after: int | None = None
     ttl: int | None = None
 
+    def is_open(self, epoch: int) -> bool:
+        """Whether it waits for its answer, under the claim of that epoch."""
+        return self.status == TurnStatus.OPEN and self.epoch == epoch
+
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
