@@ -1,7 +1,9 @@
 """What a simulated model says, and what it charges for saying it."""
 
+import json
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 QUOTE_LIMIT = 1000
@@ -9,21 +11,51 @@ _PIECES = 4
 _TIME = re.compile(r"(?:^|\n)\s*\[Now: [^\n]*\]\s*$")
 
 
+@dataclass(frozen=True)
+class ToolCall:
+    """What a simulated model wants done before it answers.
+
+    Attributes:
+        name: The tool's.
+        arguments: As its schema has them.
+    """
+
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """The arguments as they are sent."""
+        return json.dumps(self.arguments, ensure_ascii=False)
+
+
+type Saying = str | ToolCall
+"""An answer: a text, or a call of one tool."""
+
+
 def question_of(messages: Iterable[Mapping[str, Any]]) -> str:
     """The user's text after the last answer, one line per message.
 
     All of it, not just the last message: several messages sent at once are one turn, and a test wants to
-    see that none was dropped. Content may be a string or a list of blocks (both protocols allow both).
+    see that none was dropped. Content may be a string or a list of blocks (both protocols allow both). A turn in
+    which the model called a tool is no answer.
     """
     # A message may end with a line or a block "[Now: …]": the product tells the model the time there, because
     # a time in the system prompt would spoil the cached prefix. The user never wrote it, so it is not quoted.
     lines: list[str] = []
     for message in messages:
         if message.get("role") == "assistant":
-            lines.clear()
+            if not _calls_a_tool(message):
+                lines.clear()
         elif message.get("role") == "user":
             lines.append(_without_time(message.get("content")))
     return "\n".join(line for line in lines if line)
+
+
+def _calls_a_tool(message: Mapping[str, Any]) -> bool:
+    content = message.get("content")
+    blocks = content if isinstance(content, list) else []
+    return bool(message.get("tool_calls")) or any(block.get("type") == "tool_use" for block in blocks)
 
 
 def _without_time(content: object) -> str:
@@ -39,6 +71,26 @@ def text_of(content: object) -> str:
     return str(content or "")
 
 
+def tools_in(body: Mapping[str, Any]) -> frozenset[str]:
+    """The names of the tools that a request offers, in either protocol."""
+    offered = [tool for tool in body.get("tools") or [] if isinstance(tool, dict)]
+    return frozenset(str(tool.get("function", tool).get("name", "")) for tool in offered)
+
+
+def results_in(messages: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What the tools said since the model's last turn, in either protocol."""
+    found: list[str] = []
+    for message in messages:
+        if message.get("role") == "assistant":
+            found.clear()
+        elif message.get("role") == "tool":
+            found.append(text_of(message.get("content")))
+        elif isinstance(message.get("content"), list):
+            blocks = [block for block in message["content"] if isinstance(block, dict)]
+            found += [text_of(block.get("content")) for block in blocks if block.get("type") == "tool_result"]
+    return found
+
+
 def answer_to(question: str, provider_id: str) -> str:
     """The answer: it says that it is simulated and by whom, and quotes the question, shortened."""
     quote = question if len(question) <= QUOTE_LIMIT else question[: QUOTE_LIMIT - 1] + "…"
@@ -51,6 +103,7 @@ def pieces_of(text: str) -> list[str]:
     return [text[at : at + size] for at in range(0, len(text), size)]
 
 
-def tokens_in(text: str) -> int:
-    """About how many tokens a text has, at four characters each (vendors' own rule of thumb)."""
+def tokens_in(said: Saying) -> int:
+    """About how many tokens something has, at four characters each (vendors' own rule of thumb)."""
+    text = said if isinstance(said, str) else said.name + said.text
     return -(-len(text) // 4)

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from werkzeug.wrappers import Request
 
 from local.simulators import sse
-from local.simulators.answers import pieces_of, question_of, text_of, tokens_in
+from local.simulators.answers import Saying, pieces_of, question_of, text_of, tokens_in
 from local.simulators.faults import Fault
 from local.simulators.limits import Clock, Period, RequestWindow
 from local.simulators.prefix_cache import MINIMUM_TOKENS, InputTokens, PrefixCache, blocks_of, problem_of
@@ -187,30 +187,33 @@ class AnthropicSimulator(ProviderSimulator):
         """The user's messages since the last answer."""
         return question_of(body["messages"])
 
-    def stream(self, body: Json, text: str) -> list[bytes]:
+    def stream(self, body: Json, said: Saying) -> list[bytes]:
         """`message_start`, one content block, `message_delta` with the final usage, `message_stop`."""
-        usage = self._charge(body, tokens_in(text)) | {"output_tokens": 1}
+        usage = self._charge(body, tokens_in(said)) | {"output_tokens": 1}
         start = {**self._message(body), "content": [], "stop_reason": None, "usage": usage}
         events: list[Json] = [{"type": "message_start", "message": start}]
-        if text:
-            events.append({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}})
+        if said:
+            events.append({"type": "content_block_start", "index": 0, "content_block": self._empty_block(said)})
         events.append({"type": "ping"})
-        events += [
-            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": piece}}
-            for piece in pieces_of(text)
-        ]
-        if text:
+        events += [{"type": "content_block_delta", "index": 0, "delta": delta} for delta in _deltas(said)]
+        if said:
             events.append({"type": "content_block_stop", "index": 0})
-        stop = {"stop_reason": "end_turn", "stop_sequence": None}
-        events.append({"type": "message_delta", "delta": stop, "usage": {"output_tokens": tokens_in(text)}})
+        stop = {"stop_reason": _stop_reason(said), "stop_sequence": None}
+        events.append({"type": "message_delta", "delta": stop, "usage": {"output_tokens": tokens_in(said)}})
         events.append({"type": "message_stop"})
         return [sse.event(data, data["type"]) for data in events]
 
-    def complete(self, body: Json, text: str) -> Json:
+    def complete(self, body: Json, said: Saying) -> Json:
         """A `message` object."""
-        content = [{"type": "text", "text": text}] if text else []
-        usage = self._charge(body, tokens_in(text))
-        return {**self._message(body), "content": content, "stop_reason": "end_turn", "usage": usage}
+        filled = {"text": said} if isinstance(said, str) else {"input": dict(said.arguments)}
+        content = [self._empty_block(said) | filled] if said else []
+        usage = self._charge(body, tokens_in(said))
+        return {**self._message(body), "content": content, "stop_reason": _stop_reason(said), "usage": usage}
+
+    def _empty_block(self, said: Saying) -> Json:
+        if isinstance(said, str):
+            return {"type": "text", "text": ""}
+        return {"type": "tool_use", "id": f"toolu_simulated_{next(self._ids)}", "name": said.name, "input": {}}
 
     def error_in_stream(self, body: Json) -> bytes:
         """`event: error`, which may follow a 200."""
@@ -252,6 +255,24 @@ class AnthropicSimulator(ProviderSimulator):
         }
 
 
+def _deltas(said: Saying) -> list[Json]:
+    if isinstance(said, str):
+        return [{"type": "text_delta", "text": piece} for piece in pieces_of(said)]
+    return [{"type": "input_json_delta", "partial_json": piece} for piece in pieces_of(said.text)]
+
+
+def _stop_reason(said: Saying) -> str:
+    return "end_turn" if isinstance(said, str) else "tool_use"
+
+
+def _is_empty(content: object) -> bool:
+    """Whether nothing is said; calls of tools and what they gave count as said."""
+    blocks = content if isinstance(content, list) else []
+    if any(isinstance(block, dict) and block.get("type") in {"tool_use", "tool_result"} for block in blocks):
+        return False
+    return not text_of(content).strip()
+
+
 def _problem_of(body: Json) -> str | None:
     messages: list[Json] = body["messages"]
     if isinstance(body.get("system"), list) and not all(text_of([block]).strip() for block in body["system"]):
@@ -259,7 +280,7 @@ def _problem_of(body: Json) -> str | None:
     for at, message in enumerate(messages):
         if message.get("role") not in {"user", "assistant"}:
             return f'messages.{at}.role: Input should be "user" or "assistant"'
-        if not text_of(message.get("content")).strip():
+        if _is_empty(message.get("content")):
             return f"messages.{at}: text content blocks must be non-empty"
     if messages[0]["role"] != "user":
         return "messages: first message must use the user role"

@@ -12,7 +12,7 @@ from typing import Any
 from werkzeug.wrappers import Request
 
 from local.simulators import sse
-from local.simulators.answers import pieces_of, question_of, text_of, tokens_in
+from local.simulators.answers import Saying, ToolCall, pieces_of, question_of, text_of, tokens_in
 from local.simulators.faults import Fault
 from local.simulators.provider import Json, ProviderSimulator, Refusal
 
@@ -63,21 +63,35 @@ class ChatCompletionsSimulator(ProviderSimulator):
         """The user's messages since the last answer."""
         return question_of(body["messages"])
 
-    def stream(self, body: Json, text: str) -> list[bytes]:
+    def stream(self, body: Json, said: Saying) -> list[bytes]:
         """`chat.completion.chunk` events; usage in the last, with empty `choices`, if it was asked for."""
         envelope = self._envelope(body, "chat.completion.chunk")
         events = [*self.preamble(), _chunk(envelope, {"role": "assistant", "content": ""})]
-        events += [_chunk(envelope, {"content": piece}) for piece in pieces_of(text)]
-        events.append(_chunk(envelope, {}, "stop"))
+        events += [_chunk(envelope, delta) for delta in self._deltas(said)]
+        events.append(_chunk(envelope, {}, _finish_reason(said)))
         if self.always_reports_usage() or (body.get("stream_options") or {}).get("include_usage"):
-            events.append(sse.event({**envelope, "choices": [], "usage": _usage(body, text)}))
+            events.append(sse.event({**envelope, "choices": [], "usage": _usage(body, said)}))
         return [*events, sse.event("[DONE]")]
 
-    def complete(self, body: Json, text: str) -> Json:
+    def complete(self, body: Json, said: Saying) -> Json:
         """A `chat.completion` object."""
-        message = {"role": "assistant", "content": text}
-        choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        return {**self._envelope(body, "chat.completion"), "choices": [choice], "usage": _usage(body, text)}
+        message: Json = {"role": "assistant", "content": said}
+        if isinstance(said, ToolCall):
+            message = {"role": "assistant", "content": None, "tool_calls": [self._call(said, said.text)]}
+        choice = {"index": 0, "message": message, "finish_reason": _finish_reason(said)}
+        return {**self._envelope(body, "chat.completion"), "choices": [choice], "usage": _usage(body, said)}
+
+    def _deltas(self, said: Saying) -> list[Json]:
+        """The pieces of an answer: of a call the name first, and then its arguments."""
+        if isinstance(said, str):
+            return [{"content": piece} for piece in pieces_of(said)]
+        begun = {"index": 0, **self._call(said, "")}
+        rest = [{"index": 0, "function": {"arguments": piece}} for piece in pieces_of(said.text)]
+        return [{"tool_calls": [delta]} for delta in (begun, *rest)]
+
+    def _call(self, call: ToolCall, arguments: str) -> Json:
+        function = {"name": call.name, "arguments": arguments}
+        return {"id": f"call_simulated_{next(self._ids)}", "type": "function", "function": function}
 
     def requested_tokens(self, body: Json) -> int:
         """How many tokens a refusal says that a conversation has: too many, as it was ordered, even if they are few."""
@@ -106,10 +120,14 @@ def _prompt_tokens(messages: list[Json]) -> int:
     return sum(tokens_in(text_of(message.get("content"))) for message in messages)
 
 
-def _usage(body: Json, text: str) -> Json:
+def _finish_reason(said: Saying) -> str:
+    return "stop" if isinstance(said, str) else "tool_calls"
+
+
+def _usage(body: Json, said: Saying) -> Json:
     prompt = _prompt_tokens(body["messages"])
     return {
         "prompt_tokens": prompt,
-        "completion_tokens": tokens_in(text),
-        "total_tokens": prompt + tokens_in(text),
+        "completion_tokens": tokens_in(said),
+        "total_tokens": prompt + tokens_in(said),
     }

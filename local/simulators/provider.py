@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from werkzeug.wrappers import Request, Response
 
-from local.simulators.answers import answer_to
+from local.simulators.answers import Saying, ToolCall, answer_to
 from local.simulators.faults import HUGE_BYTES, Fault, FaultQueue, Waits, drop_connection, play
 from local.simulators.limits import Clock
 
@@ -82,6 +82,10 @@ class ProviderSimulator(ABC):
     """A simulated LLM provider: a WSGI application.
 
     A request that meets an ordered fault is not counted against the limits, unless it gets an answer.
+
+    Attributes:
+        compose: Makes the answer to a question.
+        call_tool: What is done first, for a request's body; None to answer.
     """
 
     provider_id: ClassVar[str]
@@ -100,6 +104,7 @@ class ProviderSimulator(ABC):
         self.slow_s = slow_s
         self.huge_bytes = HUGE_BYTES
         self.compose: Callable[[str], str] = lambda question: answer_to(question, self.provider_id)
+        self.call_tool: Callable[[Json], ToolCall | None] = lambda _: None
         self.requests: list[RecordedRequest] = []
         self._key = key
         self._lock = threading.Lock()
@@ -171,7 +176,8 @@ class ProviderSimulator(ABC):
 
     def _answer(self, request: Request, body: Json, fault: Fault | None) -> Response:
         streamed = bool(body.get("stream"))
-        pieces = self._pieces(body, _spoilt(self.compose(self.question(body)), fault), streamed=streamed)
+        said = self.call_tool(body) or _spoilt(self.compose(self.question(body)), fault)
+        pieces = self._pieces(body, said, streamed=streamed)
         response = Response(
             play(
                 pieces,
@@ -190,11 +196,11 @@ class ProviderSimulator(ABC):
         response.call_on_close(self.leave)
         return response
 
-    def _pieces(self, body: Json, text: str, *, streamed: bool) -> list[bytes]:
+    def _pieces(self, body: Json, said: Saying, *, streamed: bool) -> list[bytes]:
         whole = (
-            self.stream(body, text)
+            self.stream(body, said)
             if streamed
-            else [json.dumps(self.complete(body, text), ensure_ascii=False).encode()]
+            else [json.dumps(self.complete(body, said), ensure_ascii=False).encode()]
         )
         pieces = [piece.replace(_BROKEN.encode(), b"\xff") for piece in whole]
         return pieces if streamed else _halves(pieces[0])
@@ -224,11 +230,11 @@ class ProviderSimulator(ABC):
         """What the user asked."""
 
     @abstractmethod
-    def stream(self, body: Json, text: str) -> list[bytes]:
+    def stream(self, body: Json, said: Saying) -> list[bytes]:
         """The whole answer as server-sent events."""
 
     @abstractmethod
-    def complete(self, body: Json, text: str) -> Json:
+    def complete(self, body: Json, said: Saying) -> Json:
         """The whole answer as one object."""
 
     @abstractmethod

@@ -17,6 +17,7 @@ from local.simulators import (
     OpenRouterSimulator,
     ProviderSimulator,
 )
+from local.simulators.answers import ToolCall, results_in, tools_in
 
 KEY = "key-of-the-test"
 NOON = datetime(2026, 11, 10, 12, tzinfo=UTC).timestamp()
@@ -581,3 +582,56 @@ class TestAnthropic:
         assert refused.status_code == 529
         assert refused.json()["error"] == {"type": "overloaded_error", "message": "Overloaded"}
         assert refused.json()["request_id"] == refused.headers["request-id"]
+
+
+def test_a_model_calls_a_tool_that_it_is_offered_and_answers_after_its_result(
+    provider: ProviderSimulator,
+) -> None:
+    call = ToolCall("write", {"path": "a.txt", "content": "ünï"})
+    provider.call_tool = lambda body: None if results_in(body["messages"]) else call
+    body = question("Write it", tools=_offered(provider, "write"))
+
+    whole = ask(provider, body).json()
+    pieces = events_of(ask(provider, body | {"stream": True}))
+
+    assert tools_in(body) == {"write"}
+    assert _called(whole) == (call.name, call.arguments)
+    assert _called_in(pieces) == (call.name, call.arguments)
+    answered = ask(provider, body | {"messages": [*body["messages"], *_done(whole, "written")]}).json()
+    text = answered["content"][0]["text"] if "content" in answered else answered["choices"][0]["message"]["content"]
+    assert text.endswith("You said: Write it")
+
+
+def _offered(provider: ProviderSimulator, name: str) -> list[dict[str, Any]]:
+    if provider.provider_id == "anthropic":
+        return [{"name": name, "input_schema": {"type": "object"}}]
+    return [{"type": "function", "function": {"name": name, "parameters": {"type": "object"}}}]
+
+
+def _called(answer: dict[str, Any]) -> tuple[str, Any]:
+    if "content" in answer:
+        assert answer["stop_reason"] == "tool_use"
+        return answer["content"][0]["name"], answer["content"][0]["input"]
+    (choice,) = answer["choices"]
+    assert choice["finish_reason"] == "tool_calls"
+    function = choice["message"]["tool_calls"][0]["function"]
+    return function["name"], json.loads(function["arguments"])
+
+
+def _called_in(events: list[Any]) -> tuple[str, Any]:
+    if events[-1] != "[DONE]":
+        (begun,) = [event["content_block"] for event in events if event["type"] == "content_block_start"]
+        deltas = [event["delta"]["partial_json"] for event in events if event["type"] == "content_block_delta"]
+        return begun["name"], json.loads("".join(deltas))
+    deltas = [event["choices"][0]["delta"] for event in events[:-1] if event != "[DONE]" and event["choices"]]
+    functions = [delta["tool_calls"][0]["function"] for delta in deltas if "tool_calls" in delta]
+    return functions[0]["name"], json.loads("".join(function["arguments"] for function in functions))
+
+
+def _done(answer: dict[str, Any], result: str) -> list[dict[str, Any]]:
+    """The messages that follow the call: the call itself, and what the tool gave."""
+    if "content" in answer:
+        block = {"type": "tool_result", "tool_use_id": answer["content"][0]["id"], "content": result}
+        return [{"role": "assistant", "content": answer["content"]}, {"role": "user", "content": [block]}]
+    message = answer["choices"][0]["message"]
+    return [message, {"role": "tool", "tool_call_id": message["tool_calls"][0]["id"], "content": result}]
