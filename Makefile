@@ -34,7 +34,7 @@ test: $(BUILD)/.built ## every test that needs neither Docker nor Node
 	@coverage report --fail-under=100 --include='*/assistant/turns/*'
 
 agent-test: .venv/.installed $(NODE)/.installed ## the tests that need a real OpenClaw gateway
-	@python -m pytest -q -m openclaw tests/container
+	@python -m pytest -q -m openclaw tests/container tests/local
 
 lint: .venv/.installed ## format, lint, types, import contracts, template
 	@ruff format --check -q .

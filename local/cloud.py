@@ -1,7 +1,6 @@
 """The whole cloud on this machine, as one object to start, talk to and stop."""
 
 import json
-import os
 import secrets as random_secrets
 import sys
 import threading
@@ -22,7 +21,7 @@ from moto.iam.models import iam_backends
 from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 from moto.sts.models import sts_backends
 
-from local import alarms, executions
+from local import agent_image, alarms, executions
 from local.clock import VirtualClock
 from local.deployer import Deployer
 from local.engine import Engine
@@ -55,9 +54,6 @@ _STORES = ("cloudwatch", "dynamodb", "events", "iam", "s3", "sns", "sqs", "ssm",
 _STORES_OF_AN_AGENT = ("ec2", "ecs")
 """Which take a second to import, and are looked at only once somebody has."""
 
-AGENT_IMAGE = "agent:local"
-"""Parameter `AgentImage` of a local cloud that runs the work tree's own container."""
-
 _QUIET_POLL_S = 0.005
 _SESSION_S = 12 * 3600
 
@@ -87,7 +83,7 @@ class LocalCloud:
         max_environments: processes per function.
         real_providers: providers that are asked for real (ids as in chain.toml).
         environment: further variables by function.
-        images: what stands for container images, beside `AGENT_IMAGE`.
+        images: what stands for container images, beside `agent_image.NAME`.
         stop_limit_s: real seconds at most between SIGTERM and SIGKILL of a task.
         without_patches: names of moto patches to leave out, for their tests.
     """
@@ -122,7 +118,7 @@ class LocalCloud:
         self._max_environments = max_environments
         self._real_providers = real_providers
         self._extra = environment or {}
-        self._images = {AGENT_IMAGE: _agent_image(), **(images or {})}
+        self._images = {agent_image.NAME: agent_image.image(), **(images or {})}
         self._stop_limit_s = stop_limit_s
         self._without_patches = without_patches
         self._mounts: dict[str, WsgiApp] = {}
@@ -455,13 +451,6 @@ def _installed_packages() -> tuple[Path, ...]:
     import sysconfig  # noqa: PLC0415 (only in source mode)
 
     return (Path(sysconfig.get_path("purelib")),)
-
-
-def _agent_image() -> Image:
-    """The work tree's own container, without its isolation."""
-    folders = (ROOT / "container", ROOT / "layers" / "core" / "src", ROOT)
-    path = os.pathsep.join(map(str, folders))
-    return Image((sys.executable, "-m", "local.clocked", "agent"), {"PYTHONPATH": path})
 
 
 def _forget_everything() -> None:

@@ -42,11 +42,11 @@ def _unblock() -> None:
 def _end_with_input() -> None:
     while os.read(sys.stdin.fileno(), 1):
         pass
-    _kill(_descendants(os.getpid()))
+    _kill(descendants(os.getpid()))
 
 
 def _kill_what_is_left() -> None:
-    while left := _descendants(os.getpid()):
+    while left := descendants(os.getpid()):
         _kill(left)
         with suppress(ChildProcessError):
             os.waitpid(-1, 0)
@@ -58,12 +58,13 @@ def _kill(processes: list[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
+    """The processes that a process has started, and what they started."""
     children: list[int] = []
     for file in Path(f"/proc/{pid}/task").glob("*/children"):
         with suppress(OSError):
             children += [int(child) for child in file.read_text(encoding="ascii").split()]
-    return children + [below for child in children for below in _descendants(child)]
+    return children + [below for child in children for below in descendants(child)]
 
 
 if __name__ == "__main__":

@@ -9,21 +9,23 @@ import os
 import subprocess
 import sys
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 from werkzeug.wrappers import Response
 
+from local import processes
 from local.aws_errors import aws_error
 from local.aws_request import AwsRequest
 from local.clock import VirtualClock
 from local.ecs_task import Task, definition
 from local.events import EventBus
+from local.processes import Process
 from local.server import Environ, StartResponse, WsgiApp
 from local.template import ACCOUNT, REGION
 
@@ -49,6 +51,13 @@ class Image:
 
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+
+
+class Asked(NamedTuple):
+    """A request to AWS that a task made: when, in virtual time, and what (`dynamodb:Query`)."""
+
+    at: float
+    name: str
 
 
 class EcsError(Exception):
@@ -103,6 +112,8 @@ class Fargate:
         self._tasks: dict[str, Task] = {}
         self._tokens: dict[tuple[str, str], _Started] = {}
         self._refused: dict[str, float] = {}
+        self._keys: dict[str, Task] = {}
+        self._asked: defaultdict[str, list[Asked]] = defaultdict(list)
         self._threads: list[threading.Thread] = []
         self._lock = threading.RLock()
         self._folder = TemporaryDirectory(prefix="local-fargate-")
@@ -127,6 +138,16 @@ class Fargate:
     def logs(self, task_arn: str) -> list[str]:
         """The lines a task wrote."""
         return list(self._tasks[task_arn].lines)
+
+    def processes(self, task_arn: str) -> list[Process]:
+        """What runs in a task's container; empty once it has ended."""
+        process = self._tasks[task_arn].process
+        return [] if process is None else processes.below(process.pid)
+
+    def requests(self, task_arn: str) -> list[Asked]:
+        """What a task has asked of AWS so far."""
+        with self._lock:
+            return list(self._asked[task_arn])
 
     def refuse(self, capacity: str, times: float = _ALWAYS) -> None:
         """Have no capacity of a kind (`FARGATE`, `FARGATE_SPOT`) for the next requests; 0 ends it."""
@@ -155,6 +176,13 @@ class Fargate:
         self._folder.cleanup()
 
     # For those who call AWS
+
+    def note(self, request: AwsRequest) -> None:
+        """Remember a request if a task made it."""
+        with self._lock:
+            task = self._keys.get(request.access_key)
+            if task is not None:
+                self._asked[task.arn].append(Asked(self._clock.now(), request.name))
 
     def answer(self, request: AwsRequest) -> WsgiApp:
         """Answer one of `OPERATIONS`.
@@ -193,6 +221,8 @@ class Fargate:
     def _credentials(self, task: Task) -> dict[str, Any]:
         role = task.definition.task_role_arn or ""
         given = self._assume_role(role)
+        with self._lock:
+            self._keys[given["AccessKeyId"]] = task
         return {
             "RoleArn": role,
             "AccessKeyId": given["AccessKeyId"],

@@ -13,7 +13,7 @@ from local.cloud import LocalCloud
 from local.simulators.outside import BOT_USERNAME, Outside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 DAY = 86400
 DEADLINE_S = 60.0
@@ -25,6 +25,7 @@ class System:
 
     cloud: LocalCloud
     outside: Outside
+    deadline_s: float = DEADLINE_S
     _chats: Iterator[int] = field(default_factory=lambda: itertools.count(5001))
 
     def chat(self) -> int:
@@ -59,7 +60,7 @@ class System:
         self.insist(self.outside.updates.text(chat, text))
 
     def settle(self) -> None:
-        self.cloud.wait_until_quiet(DEADLINE_S)
+        self.cloud.wait_until_quiet(self.deadline_s)
 
     def sweep(self) -> None:
         """Let six minutes pass."""
@@ -68,10 +69,15 @@ class System:
 
     def until(self, ready: Callable[[], bool]) -> None:
         """Poll to a deadline."""
-        deadline = time.monotonic() + DEADLINE_S
+        deadline = time.monotonic() + self.deadline_s
         while not ready():
-            assert time.monotonic() < deadline, "it did not happen in time"
+            assert time.monotonic() < deadline, f"it did not happen in time; the tasks say:\n{self.task_logs()}"
             time.sleep(0.01)
+
+    def task_logs(self) -> str:
+        """The last lines of every task."""
+        tasks = self.cloud.fargate
+        return "\n".join(line for task in tasks.tasks for line in tasks.logs(task["taskArn"])[-30:])
 
     def heard(self, chat: int) -> list[str]:
         """What the chat was sent, notices apart."""
@@ -104,10 +110,11 @@ class System:
 
 
 @contextlib.contextmanager
-def a_system(**options: Any) -> Iterator[System]:
+def a_system(parameters: Mapping[str, str] | None = None, **options: Any) -> Iterator[System]:
     """A system whose waits and retries take a fiftieth of their time."""
+    given = {"BotUsername": BOT_USERNAME, **(parameters or {})}
     # Noon, so that a day's limits do not change in the middle of a test.
-    cloud = LocalCloud(parameters={"BotUsername": BOT_USERNAME}, start=1_795_348_800, time_scale=0.02, **options)
+    cloud = LocalCloud(parameters=given, start=1_795_348_800, time_scale=0.02, **options)
     outside = Outside(cloud.clock)
     cloud.secrets |= outside.secrets
     for prefix, simulator in outside.mounts.items():
