@@ -17,7 +17,7 @@ from assistant.turns.agents import Generation
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from assistant.turns.agents import AgentStopped
+    from assistant.turns.tending import AgentStopped
 
 NOT_ITS_FAULT = frozenset(
     {"UserInitiated", "ServiceSchedulerInitiated", "SpotInterruption", "TerminationNotice", "InfrastructureHealth"}
@@ -48,9 +48,10 @@ class Overrides(msgspec.Struct, rename="camel"):
 
 
 class Container(msgspec.Struct, rename="camel"):
-    """A container that has ended; one that never started has no exit code."""
+    """A container that has ended; one that never started has no exit code. `reason`: OutOfMemoryError, for instance."""
 
     exit_code: int | None = None
+    reason: str = ""
 
 
 class StoppedTask(msgspec.Struct, rename="camel"):
@@ -77,12 +78,19 @@ class StoppedTask(msgspec.Struct, rename="camel"):
             return any(container.exit_code != 0 for container in self.containers)
         return self.stop_code not in NOT_ITS_FAULT
 
+    @property
+    def reason(self) -> str:
+        """Why it ended, as far as AWS says."""
+        said = [self.stopped_reason, *(container.reason for container in self.containers)]
+        codes = [f"exit code {container.exit_code}" for container in self.containers if container.exit_code]
+        return "; ".join(filter(None, [*said, *codes]))
+
 
 def handle(event: Mapping[str, Any], stopped: AgentStopped) -> None:
     """Give back what the task held."""
     task = msgspec.convert(event["detail"], StoppedTask)
     generation = task.generation
-    done = "not an agent's" if generation is None else stopped(generation, crashed=task.crashed)
+    done = "not an agent's" if generation is None else stopped(generation, crashed=task.crashed, reason=task.reason)
     log = logger.warning if task.crashed else logger.info
     log(
         "agent stopped",
@@ -90,7 +98,7 @@ def handle(event: Mapping[str, Any], stopped: AgentStopped) -> None:
         generation=generation.number if generation else None,
         task=task.task_arn,
         stop_code=task.stop_code,
-        reason=task.stopped_reason,
+        reason=task.reason,
         crashed=task.crashed,
         done=done,
     )

@@ -368,6 +368,10 @@ def _ecs(request: AwsRequest, _: TableKeys) -> Iterator[Access]:
             identifier = str(task).rpartition("/")[2]
             arn = f"{cluster.replace(':cluster/', ':task/')}/{identifier}"
             yield Access(request.name, arn, {"ecs:cluster": cluster})
+    elif request.operation == "ListTasks":
+        # Its resource type is the container instance, of which Fargate has none (ECS service authorization reference).
+        instances = cluster.replace(":cluster/", ":container-instance/")
+        yield Access(request.name, f"{instances}/*", {"ecs:cluster": cluster})
     else:
         raise UnknownAccess(request.name)
 

@@ -12,7 +12,7 @@ from moto import mock_aws
 
 from assistant.errors import ProviderError, SecretMissing
 from assistant.stores.access import DynamoAccess
-from assistant.stores.agents import DynamoAgents
+from assistant.stores.agents import DynamoAnsweringAgents
 from assistant.stores.claims import DynamoClaims
 from assistant.stores.dynamodb import Table
 from assistant.stores.inbox import DynamoInbox
@@ -237,7 +237,7 @@ class World:
         self.accept = Acceptance(
             self.access, self.inbox, self.waking, 20, self.agent_mode != "off", lambda: self.reporting
         )
-        self.agents = DynamoAgents(self.runtime, self.turns, self.clock)
+        self.agents = DynamoAnsweringAgents(self.runtime, self.clock, self.turns)
         self.prepare = Preparation(
             self.claims, self.turns, self.ledger, self.agents, self.chain, self.agent_mode, self.clock
         )

@@ -191,10 +191,13 @@ CLUSTER = "arn:aws:ecs:eu-west-1:123456789012:cluster/serverless-openclaw-AgentC
 TASK = "c13b4cb40f1f4fe4a2971f76ae5a47ad"
 
 
-def task_stopped(stop_code: str, reason: str, exit_code: int | None, *, generation: int | None = 1) -> Json:
+def task_stopped(
+    stop_code: str, reason: str, exit_code: int | None, *, generation: int | None = 1, of_container: str | None = None
+) -> Json:
     """The end of a task of the agent (Amazon ECS developer guide, "Amazon ECS task state change events").
 
-    `exit_code` None: the container never ran; `generation` None: somebody ran the task by hand.
+    `exit_code` None: the container never ran; `generation` None: somebody ran the task by hand; `of_container`: what is
+    said of the container itself.
     """
     task = f"{CLUSTER.replace(':cluster/', ':task/')}/{TASK}"
     given = [{"name": "CHAT_ID", "value": str(USER_ID)}, {"name": "GENERATION", "value": str(generation)}]
@@ -206,6 +209,10 @@ def task_stopped(stop_code: str, reason: str, exit_code: int | None, *, generati
         "taskArn": task,
         "cpu": "0",
     }
+    if exit_code is not None:
+        container["exitCode"] = exit_code
+    if of_container is not None:
+        container["reason"] = of_container
     return {
         "version": "0",
         "id": "3317b2af-7005-947d-b652-f55e762e571a",
@@ -221,7 +228,7 @@ def task_stopped(stop_code: str, reason: str, exit_code: int | None, *, generati
             "capacityProviderName": "FARGATE_SPOT",
             "clusterArn": CLUSTER,
             "connectivity": "CONNECTED",
-            "containers": [container | ({} if exit_code is None else {"exitCode": exit_code})],
+            "containers": [container],
             "cpu": "1024",
             "createdAt": "2026-11-22T11:40:00.000Z",
             "desiredStatus": "STOPPED",
@@ -246,9 +253,10 @@ def task_stopped(stop_code: str, reason: str, exit_code: int | None, *, generati
 
 
 _EXITED = "Essential container in task exited"
+_OUT_OF_MEMORY = "OutOfMemoryError: Container killed due to memory usage"
 STOPPED_TASKS: dict[str, Json] = {
     "idle": task_stopped("EssentialContainerExited", _EXITED, 0),
-    "crashed": task_stopped("EssentialContainerExited", _EXITED, 137),
+    "crashed": task_stopped("EssentialContainerExited", _EXITED, 137, of_container=_OUT_OF_MEMORY),
     "interrupted": task_stopped("SpotInterruption", "Your Spot Task was interrupted.", 0),
     "not_started": task_stopped("TaskFailedToStart", "CannotPullContainerError: pull access denied", None),
     "stopped_by_owner": task_stopped("UserInitiated", "Task stopped by user", 143),
@@ -257,11 +265,25 @@ STOPPED_TASKS: dict[str, Json] = {
 
 
 def agent_files() -> dict[str, str]:
-    """Name and content of the files in `tests/events/` for StartAgent and AgentStopped."""
+    """Name and content of the files in `tests/events/` for what deals with the agent."""
     events = {f"agent_stopped_{name}.json": event for name, event in STOPPED_TASKS.items()}
     # As the state machine makes it, from its input and the token of the state that waits.
     events["start_agent.json"] = {"chat_id": str(USER_ID), "epoch": 1, "turn": 1, "token": "AQCgAAAAKgAAAAM"}
+    events["shut_down_idle_schedule.json"] = {
+        "version": "0",
+        "id": "0f5e0f4c-6e0c-4b3e-8d52-93a9d8a1a2b7",
+        "detail-type": "Scheduled Event",
+        "source": "aws.events",
+        "account": "123456789012",
+        "time": "2026-11-22T12:00:00Z",
+        "region": "eu-west-1",
+        "resources": [f"arn:aws:events:eu-west-1:123456789012:rule/{SHUT_DOWN_RULE}"],
+        "detail": {},
+    }
     return {name: json.dumps(event, indent=2, ensure_ascii=False) + "\n" for name, event in events.items()}
+
+
+SHUT_DOWN_RULE = "serverless-openclaw-ShutDownIdleEveryFiveMinutes-1A2B3C4D5E6F"
 
 
 if __name__ == "__main__":

@@ -124,13 +124,14 @@ class Bridge:
             int, int
         ] = {}  # by conversation: the position of the first exchange that the agent has not seen
         self._active_at = clock.now()
+        self._stop_asked_at: int | None = None
 
     async def open(self, task_arn: str) -> bool:
         """Take the place of the chat's agent; False if it is another's: then there is nothing to do here."""
-        return await self._surely(self._mailbox.open, task_arn)
+        return await self._surely(self._mailbox.open, task_arn, idle_after=self._idle_seconds())
 
     async def keep_lease(self) -> None:
-        """Renew the lease, for ever.
+        """Renew the lease, for ever; what the agent is asked for is in the answer, so that asking costs no request.
 
         Raises:
             LeaseLost: it was lost, or could not be renewed in time.
@@ -140,13 +141,14 @@ class Bridge:
             await self._sleep(LEASE_SECONDS / 3)
             asked_at = self._clock.now()
             try:
-                kept = await self._threads(self._mailbox.renew)
+                kept = await self._threads(self._mailbox.renew, idle_after=self._idle_seconds())
             except _AWS_ERRORS as error:
                 self._log("lease not renewed", error=type(error).__name__)
                 continue
-            if not kept:
+            if kept is None:
                 break
             kept_at = asked_at
+            self._stop_asked_at = kept.stop_asked_at
         raise LeaseLost
 
     async def work(self) -> None:
@@ -166,19 +168,26 @@ class Bridge:
             else:
                 await self._sleep(self._pause())
 
-    async def hand_back(self) -> bool:
-        """Give back what was taken and what waits, and be stopped; False if somebody keeps writing to this agent."""
+    async def hand_back(self, *, crashed: bool) -> bool:
+        """Give back what was taken and what waits, and be stopped; False if somebody keeps writing to this agent.
+
+        `crashed`: it ends by a fault of its own. After a few of those in a row the agent is left alone for a while.
+        """
         mailbox, generation = self._mailbox, self._mailbox.generation
         await self._threads(mailbox.agents.stop, generation)
         for _ in range(HAND_BACK_TRIES):
             await self._threads(mailbox.hand_back)
-            if await self._threads(mailbox.agents.release, generation):
+            if await self._threads(mailbox.agents.release, generation, crashed=crashed):
                 return True
         return False
 
     def status(self) -> Mapping[str, object]:
         """What was done so far."""
         return {"generation": self._mailbox.generation.number, **asdict(self.counts)}
+
+    def _idle_seconds(self) -> int:
+        """Without work, after which it stops."""
+        return int(self._habits.idle_seconds)
 
     def _pause(self) -> float:
         busy = self._clock.now() - self._active_at < BUSY_SECONDS
@@ -189,13 +198,14 @@ class Bridge:
         return await self._surely(self._mailbox.next)
 
     async def _stopped(self) -> bool:
-        """Stop if nothing was to be done for long; mail that comes in between is taken."""
-        if self._clock.now() - self._active_at < self._habits.idle_seconds:
+        """Stop if nothing was to be done for long, or if asked to; mail that comes in between is taken."""
+        if self._stop_asked_at is None and self._clock.now() - self._active_at < self._idle_seconds():
             return False
         agents, generation = self._mailbox.agents, self._mailbox.generation
         await self._surely(agents.stop, generation)
         if not await self._surely(agents.mail, self._chat_id) and await self._surely(agents.release, generation):
             return True
+        self._stop_asked_at = None  # taking the mail annuls it
         self._active_at = self._clock.now()
         await self._surely(agents.go_on, generation)
         return False

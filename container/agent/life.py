@@ -30,8 +30,8 @@ class Work(Protocol):
         """Do it until nothing is left to do; how that came, for the log."""
         ...
 
-    async def give_back(self) -> None:
-        """Give back what is unfinished: it ends before its time."""
+    async def give_back(self, *, crashed: bool) -> None:
+        """Give back what is unfinished: it ends before its time. `crashed`: by a fault of its own."""
         ...
 
 
@@ -73,10 +73,10 @@ class ForChat:
         finally:
             await _cancelled(working, leasing)
 
-    async def give_back(self) -> None:
+    async def give_back(self, *, crashed: bool) -> None:
         """Give back what was taken, unless the chat is another's: then nothing is written any more."""
         if self._mine:
-            await self._bridge.hand_back()
+            await self._bridge.hand_back(crashed=crashed)
 
 
 class ByItself:
@@ -90,7 +90,7 @@ class ByItself:
         await self._openclaw.died()
         return "ended"
 
-    async def give_back(self) -> None:
+    async def give_back(self, *, crashed: bool) -> None:
         """Nothing is kept, and nobody waits."""
 
 
@@ -101,6 +101,7 @@ async def live(work: Work, openclaw: OpenClaw, door: Door, *, log: Log, stop: as
         The exit status: 0 if the end was in order.
     """
     working: asyncio.Task[str] | None = None
+    status = 1
     try:
         await door.start()
         openclaw.start()
@@ -113,7 +114,7 @@ async def live(work: Work, openclaw: OpenClaw, door: Door, *, log: Log, stop: as
         if working is not None:
             await _cancelled(working)
         await _bounded(openclaw.stop(), OPENCLAW_SECONDS, "OpenClaw", log)
-        await _bounded(work.give_back(), BOOKS_SECONDS, "the mailbox", log)
+        await _bounded(work.give_back(crashed=status != 0), BOOKS_SECONDS, "the mailbox", log)
         await _bounded(door.stop(), CANCEL_SECONDS, "HTTP", log)
     return status
 

@@ -36,7 +36,7 @@ from agent.threads import Threads
 from assistant import wiring as product
 from assistant.errors import SecretMissing
 from assistant.observability import LogJournal, logger
-from assistant.stores.agents import DynamoAgents
+from assistant.stores.agents import DynamoAnsweringAgents
 from assistant.stores.dynamodb import Table
 from assistant.stores.ledger import DynamoLedger
 from assistant.stores.owner import LambdaOwner
@@ -135,7 +135,7 @@ async def _for_chat(
     openclaw = assembled(settings, chain, books, clock, threads)
     mailbox = Mailbox(
         Generation(needs.chat_id, needs.generation),
-        DynamoAgents(runtime, turns, clock),
+        DynamoAnsweringAgents(runtime, clock, turns),
         turns,
         StepFunctionsTokens(_client("stepfunctions", requests)),
         clock,

@@ -289,7 +289,7 @@ async def test_a_signal_in_the_middle_of_a_run_hands_the_turn_back(fleet: Fleet)
 
     assert fleet.tokens.ended == [("token", "AgentInterrupted")]
     assert fleet.world.turn().status == TurnStatus.OPEN
-    assert (agent(fleet).status, agent(fleet).pending) == (AgentStatus.STOPPED, 0)
+    assert (agent(fleet).status, agent(fleet).pending, agent(fleet).crashes) == (AgentStatus.STOPPED, 0, None)
     assert sorted(living.played.order[-4:]) == ["abort", "close", "gateway down", "relay down"]
     assert living.played.order[-1] == "close"
 
@@ -380,6 +380,35 @@ async def test_an_idle_agent_stops(fleet: Fleet) -> None:
     assert fleet.start.wake(CHAT, starter="later") == "started"
 
 
+async def test_an_agent_that_is_asked_to_stop_does_so_with_its_next_renewal(fleet: Fleet) -> None:
+    fleet.start.wake(CHAT, starter="eager")
+    async with an_agent(fleet) as living:
+        living.begin()
+        await living.until(lambda: living.openclaw.is_ready)
+        fleet.agents.ask_to_stop(living.mailbox.generation)
+        await living.pass_time(LEASE_SECONDS / 3 + 5)
+        assert await living.ended() == 0
+
+    assert (agent(fleet).status, agent(fleet).stop_asked_at) == (AgentStatus.STOPPED, None)
+    assert ("stopping", {"reason": "idle"}) in living.log
+
+
+async def test_an_agent_that_is_asked_to_stop_in_the_middle_of_a_run_finishes_it_first(fleet: Fleet) -> None:
+    fleet.hand_over(fleet.turn())
+    async with an_agent(fleet) as living:
+        living.played.script = [None]
+        living.begin()
+        await living.until(lambda: living.played.hanging)
+        fleet.agents.ask_to_stop(living.mailbox.generation)
+        await living.pass_time(LEASE_SECONDS)
+        assert living.played.hanging
+        assert living.played._hanging is not None
+        living.played._hanging.set_result(result())
+        await told(living, "success")
+        await living.pass_time(5)
+        assert await living.ended() == 0
+
+
 async def test_a_message_that_comes_while_it_stops_is_answered(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     fleet.start.wake(CHAT, starter="eager")
     claim = fleet.turn()
@@ -460,6 +489,7 @@ async def test_a_fault_of_ours_gives_the_turn_to_the_chat_lane_and_ends_the_agen
         assert await living.ended() == 1
 
     assert fleet.tokens.ended == [("token", "AgentFailed")]
+    assert (agent(fleet).status, agent(fleet).crashes) == (AgentStatus.STOPPED, 1)
     assert "what somebody wrote" not in str(living.log)
     assert [fields["error"] for message, fields in living.log if message == "stopping"] == ["ZeroDivisionError"]
 

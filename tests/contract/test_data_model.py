@@ -25,7 +25,7 @@ from assistant.errors import (
     TurnError,
 )
 from assistant.stores import schema
-from assistant.stores.agents import DynamoAgents
+from assistant.stores.agents import DynamoAnsweringAgents
 from assistant.turns.agents import Generation
 from assistant.turns.ledger import AccountQuota
 from assistant.turns.model import Answer, Answered, TurnClaim, Usage
@@ -308,13 +308,16 @@ def _corrected(world: World) -> None:
 
 
 def _handed_to_the_agent(world: World) -> None:
-    agents = DynamoAgents(world.runtime, world.turns, world.clock)
+    agents = world.agents
     world.accept(replace(world.incoming("/ask something"), text="something"))
     route = world.prepare(world.executions.started[-1])
     turn = TurnClaim(route.claim, route.turn or 0)
     agents.register(turn, "token", deadline=int(world.clock.now()) + 60)
     _agent_at_work(agents, turn, "somebody")
     generation = _agent_at_work(agents, turn, "somebody else")
+    world.turns.keep_from_agent(turn)
+    agents.ask_to_stop(generation)
+    agents.force_to_stop(generation, agents.read(CHAT))
     agents.answer(generation, agents.mail(CHAT)[0], Answered(Answer("done", "m"), "something", "copilot", 0, 0))
     agents.discard(generation, turn.number)
     agents.stop(generation)
@@ -322,13 +325,13 @@ def _handed_to_the_agent(world: World) -> None:
     world.deliver(turn)
 
 
-def _agent_at_work(agents: DynamoAgents, turn: TurnClaim, starter: str) -> Generation:
+def _agent_at_work(agents: DynamoAnsweringAgents, turn: TurnClaim, starter: str) -> Generation:
     """The next generation, which has taken the turn; the one before has crashed."""
-    agents.close(Generation(CHAT, agents.read(CHAT).generation), crashed=True)
+    agents.close(Generation(CHAT, agents.read(CHAT).generation), crashed=True, killer=turn.number, kills=1)
     generation = agents.begin(CHAT, starter=starter)
     assert generation
     agents.note_task(generation, "task")
-    agents.occupy(generation, "task")
+    agents.occupy(generation, "task", idle_after=900)
     agents.take(generation, turn.number)
     return generation
 

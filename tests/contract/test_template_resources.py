@@ -153,7 +153,7 @@ def test_the_api_is_throttled_and_has_the_one_route() -> None:
 
 
 def test_the_asynchronous_functions_are_those_that_events_invoke() -> None:
-    assert ASYNCHRONOUS == ["TurnStopped", "AgentStopped", "Sweep", "CorrectLedger", "TellOwner"]
+    assert ASYNCHRONOUS == ["TurnStopped", "AgentStopped", "Sweep", "ShutDownIdle", "CorrectLedger", "TellOwner"]
 
 
 @pytest.mark.parametrize("name", ASYNCHRONOUS)

@@ -26,9 +26,10 @@ SETTINGS_OF: dict[str, tuple[type, ...]] = {
     "DeliverReply": (settings.DeliverySettings,),
     "ReportFailure": (settings.PreparationSettings, settings.ChainSettings),
     "TurnStopped": (settings.RecoverySettings,),
-    "Sweep": (settings.RecoverySettings,),
+    "Sweep": (settings.RecoverySettings, settings.TendingSettings),
     "StartAgent": (settings.StartAgentSettings,),
-    "AgentStopped": (settings.AgentSettings,),
+    "AgentStopped": (settings.TendingSettings,),
+    "ShutDownIdle": (settings.ShutDownSettings,),
     "CorrectLedger": (settings.CorrectionSettings, settings.ChainSettings),
     "TellOwner": (settings.NotificationSettings,),
 }

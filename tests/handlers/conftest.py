@@ -107,6 +107,8 @@ def deployed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployed]:
             "CLAUDE_DOLLARS_PER_MONTH": "5",
             "CARRY_OVER": "off",
             "AGENT_MODE": "off",
+            "AGENT_CLUSTER": "",
+            "AGENT_IDLE_MINUTES": "15",
             "STREAM_REPLIES": "on",
             "NAME_OTHER_PROVIDERS": "on",
             "TELL_OWNER_FUNCTION": "tell-owner",

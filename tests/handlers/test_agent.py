@@ -12,6 +12,8 @@ import pytest
 from assistant.errors import AgentUnavailable, TurnInvalid
 from assistant.observability import logger
 from assistant.stores.tasks import CAPACITY, CONTAINER
+from assistant.turns.agents import START_SECONDS
+from assistant.turns.tending import OBEY_SECONDS
 from tests.payloads import EVENTS, STOPPED_TASKS, USER_ID, agent_files, task_stopped
 
 if TYPE_CHECKING:
@@ -83,7 +85,7 @@ def _tasks() -> list[Any]:
 
 
 def test_the_stored_events_are_those_that_are_built() -> None:
-    stored = {path.name: path.read_text("utf-8") for path in EVENTS.glob("*agent*.json")}
+    stored = {name: (EVENTS / name).read_text("utf-8") for name in agent_files()}
 
     assert stored == agent_files(), "write them anew: python -m tests.payloads"
 
@@ -150,6 +152,17 @@ def test_a_task_that_ended_makes_room_for_the_next(fargate: Deployed, log: io.St
     assert _agent()["generation"] == "2"
 
 
+def test_the_log_says_what_aws_says(fargate: Deployed, log: io.StringIO) -> None:
+    fargate.call("agent_stopped", _event("agent_stopped_crashed"))
+
+    said = str(_last_line(log)["reason"]).split("; ")
+    assert said == [
+        "Essential container in task exited",
+        "OutOfMemoryError: Container killed due to memory usage",
+        "exit code 137",
+    ]
+
+
 def test_an_exit_by_itself_with_an_error_is_a_crash(fargate: Deployed, log: io.StringIO) -> None:
     fargate.call("agent_stopped", task_stopped("EssentialContainerExited", "", 1))
 
@@ -171,3 +184,45 @@ def test_a_task_that_somebody_ran_by_hand_is_nobodys(fargate: Deployed, log: io.
     fargate.call("agent_stopped", _event("agent_stopped_run_by_hand"))
 
     assert _last_line(log)["done"] == "not an agent's"
+
+
+# What tends agents
+
+
+def test_the_sweep_gives_up_an_agent_that_never_came(fargate: Deployed, log: io.StringIO) -> None:
+    fargate.call("start_agent", _event("start_agent"))
+    fargate.clock.advance(START_SECONDS)
+
+    fargate.call("sweep", {})
+
+    assert _last_line(log)["agents"] == {"agent given up": 1}
+    assert (_agent()["status"], _agent()["pending"], _agent()["crashes"]) == ("STOPPED", "0", "1")
+
+
+def test_a_task_that_runs_on_after_its_life_is_stopped(fargate: Deployed, log: io.StringIO) -> None:
+    fargate.call("start_agent", _event("start_agent"))
+    fargate.call("agent_stopped", _event("agent_stopped_idle"))
+    event = _event("shut_down_idle_schedule")
+    fargate.call("shut_down_idle", event)
+    assert _last_line(log)["tasks"] == {"goes on": 1}
+    fargate.clock.advance(OBEY_SECONDS)
+
+    fargate.call("shut_down_idle", event)
+
+    assert _last_line(log)["tasks"] == {"stopped": 1}
+    fargate.call("shut_down_idle", event)
+    assert _last_line(log)["tasks"] == {}
+
+
+def test_without_an_image_there_is_no_task_to_look_at(without_agent: Deployed, log: io.StringIO) -> None:
+    without_agent.call("shut_down_idle", _event("shut_down_idle_schedule"))
+
+    assert _last_line(log)["tasks"] == {}
+
+
+def test_a_task_that_cannot_be_looked_at_fails_the_schedule(fargate: Deployed) -> None:
+    fargate.call("start_agent", _event("start_agent"))
+    boto3.client("dynamodb").delete_table(TableName="runtime")
+
+    with pytest.raises(ExceptionGroup, match="some tasks could not be looked at"):
+        fargate.call("shut_down_idle", _event("shut_down_idle_schedule"))

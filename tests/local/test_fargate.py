@@ -100,7 +100,7 @@ class Site:
         return DynamoTurns(self.table("ConversationsTable"), self.cloud.clock, 7)
 
     def agent(self, chat: str) -> Agent:
-        return DynamoAgents(self.table("RuntimeTable"), self.turns, self.cloud.clock).read(chat)
+        return DynamoAgents(self.table("RuntimeTable"), self.cloud.clock).read(chat)
 
     def open_turn(self, chat: str, text: str, number: int = 1) -> dict[str, Any]:
         """An open turn; gives the input of the state."""
@@ -366,7 +366,7 @@ def test_an_image_that_cannot_be_pulled_is_a_task_that_did_not_start(
     chat = site.chat()
     generation = [{"name": "CHAT_ID", "value": chat}, {"name": "GENERATION", "value": "1"}]
     overrides = {"containerOverrides": [{"name": CONTAINER, "environment": generation}]}
-    agents = DynamoAgents(site.table("RuntimeTable"), site.turns, site.cloud.clock)
+    agents = DynamoAgents(site.table("RuntimeTable"), site.cloud.clock)
     agents.begin(chat, starter="test")
 
     site.cloud.client("ecs").run_task(**request_of_a_task, overrides=overrides)

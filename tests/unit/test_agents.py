@@ -9,22 +9,24 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from assistant.errors import AgentInterrupted, AgentUnavailable
-from assistant.stores.agents import DynamoAgents
+from assistant.stores.agents import DynamoAnsweringAgents
 from assistant.turns.agents import (
     LEASE_SECONDS,
     START_SECONDS,
     AgentStatus,
-    AgentStopped,
     Generation,
     Mailbox,
     MailStatus,
     StartAgent,
 )
 from assistant.turns.model import Answer, Answered, ChatClaim, TurnClaim, TurnStatus
+from assistant.turns.tending import AgentStopped
 from tests.doubles import CHAT, World, a_world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+IDLE_SECONDS = 900
 
 
 class RecordedTasks:
@@ -82,9 +84,9 @@ class Fleet:
     tokens: RecordedTokens = field(default_factory=RecordedTokens)
 
     def __post_init__(self) -> None:
-        self.agents = DynamoAgents(self.world.runtime, self.world.turns, self.world.clock)
-        self.start = StartAgent(self.agents, self.world.turns, self.tasks, self.tokens)
-        self.stopped = AgentStopped(self.agents, self.world.turns, self.tokens)
+        self.agents = DynamoAnsweringAgents(self.world.runtime, self.world.clock, self.world.turns)
+        self.start = StartAgent(self.agents, self.world.turns, self.tasks, self.tokens, self.world.clock)
+        self.stopped = AgentStopped(self.agents, self.world.turns, self.tokens, self.world.owner)
 
     def turn(self, text: str = "do something") -> TurnClaim:
         """An open turn."""
@@ -100,7 +102,7 @@ class Fleet:
         """The container of a generation, the newest by default, which has reported."""
         generation = Generation(chat, number or self.agents.read(chat).generation)
         box = Mailbox(generation, self.agents, self.world.turns, self.tokens, self.world.clock)
-        box.open(f"task/{generation.number}")
+        box.open(f"task/{generation.number}", idle_after=IDLE_SECONDS)
         return box
 
 
@@ -243,11 +245,11 @@ def test_only_the_generation_that_was_started_may_open(fleet: Fleet) -> None:
     fleet.world.clock.advance(START_SECONDS + 1)
     fleet.start.wake(CHAT, starter="two")
 
-    assert not fleet.container(1).agents.occupy(Generation(CHAT, 1), "task/1")
+    assert not fleet.container(1).agents.occupy(Generation(CHAT, 1), "task/1", idle_after=IDLE_SECONDS)
     assert fleet.agents.read(CHAT).status == AgentStatus.STARTING
-    assert fleet.agents.occupy(Generation(CHAT, 2), "task/2")
-    assert fleet.agents.occupy(Generation(CHAT, 2), "task/2")
-    assert not fleet.agents.occupy(Generation(CHAT, 2), "task/another")
+    assert fleet.agents.occupy(Generation(CHAT, 2), "task/2", idle_after=IDLE_SECONDS)
+    assert fleet.agents.occupy(Generation(CHAT, 2), "task/2", idle_after=IDLE_SECONDS)
+    assert not fleet.agents.occupy(Generation(CHAT, 2), "task/another", idle_after=IDLE_SECONDS)
 
 
 def test_a_generation_that_was_replaced_writes_nothing_any_more(fleet: Fleet) -> None:
@@ -260,7 +262,7 @@ def test_a_generation_that_was_replaced_writes_nothing_any_more(fleet: Fleet) ->
     assert fleet.start.wake(CHAT, starter="another") == "started"
     new = fleet.container()
 
-    assert not old.renew()
+    assert not old.renew(idle_after=IDLE_SECONDS)
     assert not old.answer(mail, answered("of the dead"))
     assert old.next() is None
     old.fail(mail, AgentInterrupted("dying"))
@@ -283,7 +285,7 @@ def test_a_lease_that_has_run_out_is_lost_before_anybody_takes_the_place(fleet: 
     assert mail is not None
     fleet.world.clock.advance(LEASE_SECONDS)
 
-    assert not box.renew()
+    assert not box.renew(idle_after=IDLE_SECONDS)
     assert not box.answer(mail, answered())
 
 
@@ -292,7 +294,7 @@ def test_a_lease_is_kept_by_renewing_it(fleet: Fleet) -> None:
     box = fleet.container()
     for _ in range(10):
         fleet.world.clock.advance(LEASE_SECONDS - 1)
-        assert box.renew()
+        assert box.renew(idle_after=IDLE_SECONDS)
     assert fleet.start.wake(CHAT, starter="two") == "running"
 
 
@@ -302,12 +304,12 @@ def test_what_a_dead_task_held_is_given_back(fleet: Fleet) -> None:
     box = fleet.container()
     box.next()
 
-    assert fleet.stopped(box.generation, crashed=True) == "stopped"
-    assert fleet.stopped(box.generation, crashed=True) == "stopped"
+    assert fleet.stopped(box.generation, crashed=True, reason="exit code 137") == "stopped"
+    assert fleet.stopped(box.generation, crashed=True, reason="exit code 137") == "stopped"
 
     assert fleet.tokens.ended == [("token", "AgentInterrupted")]
     agent = fleet.agents.read(CHAT)
-    assert (agent.status, agent.pending, agent.crashes) == (AgentStatus.STOPPED, 0, 2)
+    assert (agent.status, agent.pending, agent.crashes) == (AgentStatus.STOPPED, 0, 1)
     assert fleet.hand_over(claim, "again") == "started"
     assert fleet.agents.read(CHAT).generation == 2
 
@@ -326,7 +328,7 @@ def test_a_task_that_died_between_the_answer_and_its_report_is_reported_for(
     monkeypatch.undo()
     assert [mail.status for mail in fleet.agents.mail(CHAT)] == [MailStatus.ANSWERED]
 
-    fleet.stopped(box.generation, crashed=True)
+    fleet.stopped(box.generation, crashed=True, reason="exit code 137")
 
     assert fleet.tokens.ended == [("token", "success")]
     assert fleet.world.turn().reply == "done"
@@ -342,7 +344,7 @@ def test_the_event_of_an_old_task_leaves_the_new_one_alone(fleet: Fleet) -> None
     fleet.hand_over(fleet.turn())
     fleet.container()
 
-    assert fleet.stopped(Generation(CHAT, 1), crashed=True) == "replaced"
+    assert fleet.stopped(Generation(CHAT, 1), crashed=True, reason="exit code 137") == "replaced"
     assert fleet.agents.read(CHAT).status == AgentStatus.RUNNING
     assert fleet.tokens.ended == []
 

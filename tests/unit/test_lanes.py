@@ -34,7 +34,7 @@ def in_mode(world: World, mode: AgentMode) -> World:
 def warm_up(world: World) -> None:
     generation = world.agents.begin(CHAT, starter="test")
     assert generation is not None
-    world.agents.occupy(generation, "task")
+    world.agents.occupy(generation, "task", idle_after=900)
 
 
 def routed(world: World, text: str = "hello") -> Route:

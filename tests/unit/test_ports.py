@@ -10,14 +10,14 @@ from assistant.observability import LogJournal
 from assistant.providers.accounts import OpenRouterAccount
 from assistant.providers.client import ProviderClient
 from assistant.stores.access import DynamoAccess
-from assistant.stores.agents import DynamoAgents
+from assistant.stores.agents import DynamoAgents, DynamoAnsweringAgents
 from assistant.stores.claims import DynamoClaims
 from assistant.stores.executions import StepFunctionsExecutions
 from assistant.stores.inbox import DynamoInbox
 from assistant.stores.ledger import DynamoLedger
 from assistant.stores.owner import DynamoOwnerSettings, LambdaOwner
 from assistant.stores.secrets import SsmSecrets
-from assistant.stores.tasks import FargateTasks
+from assistant.stores.tasks import FargateFleet, FargateTasks, NoFleet
 from assistant.stores.tokens import StepFunctionsTokens
 from assistant.stores.turns import DynamoTurns
 from assistant.stores.usage import DynamoUsage
@@ -38,6 +38,9 @@ ADAPTERS = [
     (ports.Account, OpenRouterAccount),
     (ports.OwnerSettings, DynamoOwnerSettings),
     (ports.Agents, DynamoAgents),
+    (ports.AnsweringAgents, DynamoAnsweringAgents),
+    (ports.Fleet, FargateFleet),
+    (ports.Fleet, NoFleet),
     (ports.Tasks, FargateTasks),
     (ports.TaskTokens, StepFunctionsTokens),
     (ports.Owner, LambdaOwner),

@@ -1,4 +1,4 @@
-"""A task of the agent is started on Spot, or on demand, once for a generation."""
+"""A task of the agent is started on Spot, or on demand, once for a generation; those that run are found and stopped."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from botocore.exceptions import ClientError
 from botocore.stub import ANY, Stubber
 
 from assistant.errors import AgentUnavailable
-from assistant.stores.tasks import FargateTasks
+from assistant.stores.tasks import FargateFleet, FargateTasks, NoFleet
 from assistant.turns.agents import Generation
+from assistant.turns.tending import Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +30,7 @@ class Ecs:
         client: Any = boto3.client("ecs", aws_access_key_id="a", aws_secret_access_key="b")
         self.stub = Stubber(client)
         self.warned: list[str] = []
+        self.fleet = FargateFleet(client, "cluster")
         self.tasks = FargateTasks(client, "cluster", "agent:3", ["subnet-1", "subnet-2"], "sg-1", self.warn)
 
     def warn(self, message: str, **names: str) -> None:
@@ -116,3 +118,34 @@ def test_a_generation_has_one_client_token_per_kind_of_capacity(monkeypatch: pyt
     assert tokens[:2] == tokens[2:4]
     assert len(set(tokens)) == 4
     assert all(len(token) <= 64 for token in tokens)
+
+
+def described(arn: str, *environment: tuple[str, str]) -> dict[str, Any]:
+    override = {"name": "agent", "environment": [{"name": name, "value": value} for name, value in environment]}
+    return {"taskArn": arn, "overrides": {"containerOverrides": [override]}}
+
+
+def test_the_tasks_that_run_are_those_that_have_a_generation(ecs: Ecs) -> None:
+    asked = {"cluster": "cluster", "desiredStatus": "RUNNING"}
+    ecs.stub.add_response("list_tasks", {"taskArns": [ARN, "by-hand"], "nextToken": "more"}, asked)
+    ecs.stub.add_response(
+        "describe_tasks",
+        {"tasks": [described(ARN, ("CHAT_ID", "-42"), ("GENERATION", "7")), described("by-hand")], "failures": []},
+        {"cluster": "cluster", "tasks": [ARN, "by-hand"]},
+    )
+    ecs.stub.add_response("list_tasks", {"taskArns": []}, asked | {"nextToken": "more"})
+
+    assert list(ecs.fleet.tasks()) == [Task(GENERATION, ARN)]
+
+
+def test_a_task_is_stopped_with_the_reason(ecs: Ecs) -> None:
+    ecs.stub.add_response("stop_task", {}, {"cluster": "cluster", "task": ARN, "reason": "idle"})
+
+    ecs.fleet.stop(Task(GENERATION, ARN), "idle")
+
+
+def test_without_a_cluster_there_is_no_task() -> None:
+    fleet = NoFleet()
+
+    fleet.stop(Task(GENERATION, ARN), "idle")
+    assert list(fleet.tasks()) == []

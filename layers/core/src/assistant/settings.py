@@ -92,9 +92,25 @@ class RecoverySettings:
 
 @dataclass(frozen=True, slots=True)
 class AgentSettings(ConversationSettings):
-    """For what gives turns to the agent, or takes them back."""
+    """For what deals with agents."""
 
     runtime_table: str
+
+
+@dataclass(frozen=True, slots=True)
+class TendingSettings(AgentSettings):
+    """For what gives back the turns of agents that have ended."""
+
+    tell_owner_function: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShutDownSettings:
+    """For ShutDownIdle. `agent_cluster` is empty without an agent."""
+
+    runtime_table: str
+    agent_cluster: str
+    agent_idle_minutes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +150,9 @@ SETTINGS = (
     AskSettings,
     DeliverySettings,
     RecoverySettings,
-    AgentSettings,
     StartAgentSettings,
+    TendingSettings,
+    ShutDownSettings,
     CorrectionSettings,
     NotificationSettings,
 )

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from assistant.stores.turns import DynamoTurns
     from assistant.telegram.client import TelegramMessenger
     from assistant.turns.accepting import Acceptance
-    from assistant.turns.agents import AgentStopped, StartAgent
+    from assistant.turns.agents import StartAgent
     from assistant.turns.asking import Asking
     from assistant.turns.chain import Chain, Provider
     from assistant.turns.correcting import Correction
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from assistant.turns.ports import Clock, Tasks
     from assistant.turns.preparing import Preparation
     from assistant.turns.reporting import Reporting
+    from assistant.turns.tending import AgentStopped, ShutDownIdle, SweepingAgents
 
 _AWS = Config(connect_timeout=1, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 2})
 """Two tries fit into the shortest function timeout, 10 s; the state machine has its own."""
@@ -161,7 +162,7 @@ def preparation() -> Preparation:
         claims=claims,
         turns=_turns(needs),
         ledger=_ledger(needs.runtime_table),
-        agents=_agents(needs),
+        agents=_agents(needs.runtime_table),
         chain=_chain(),
         mode=_agent_mode(),
         clock=_clock,
@@ -238,20 +239,38 @@ def sweeping() -> Sweeping:
     return Sweeping(DynamoClaims(_table(needs.conversations_table), _clock), recovery())
 
 
+def sweeping_agents() -> SweepingAgents:
+    """What Sweep does with the agents."""
+    from assistant.turns.tending import AgentRecovery, SweepingAgents
+
+    agents = _agents(settings.from_environment(settings.TendingSettings).runtime_table)
+    return SweepingAgents(agents, AgentRecovery(agents, agent_stopped(), _clock))
+
+
 def start_agent() -> StartAgent:
     """What StartAgent does."""
     from assistant.turns.agents import StartAgent
 
     needs = settings.from_environment(settings.StartAgentSettings)
-    return StartAgent(_agents(needs), _turns(needs), _tasks(needs), _tokens())
+    return StartAgent(_agents(needs.runtime_table), _turns(needs), _tasks(needs), _tokens(), _clock)
 
 
 def agent_stopped() -> AgentStopped:
-    """What AgentStopped does."""
-    from assistant.turns.agents import AgentStopped
+    """What AgentStopped does, and Sweep with an agent that is gone."""
+    from assistant.turns.tending import AgentStopped
 
-    needs = settings.from_environment(settings.AgentSettings)
-    return AgentStopped(_agents(needs), _turns(needs), _tokens())
+    needs = settings.from_environment(settings.TendingSettings)
+    return AgentStopped(_agents(needs.runtime_table), _turns(needs), _tokens(), _owner(needs.tell_owner_function))
+
+
+def shut_down_idle() -> ShutDownIdle:
+    """What ShutDownIdle does."""
+    from assistant.stores.tasks import FargateFleet, NoFleet
+    from assistant.turns.tending import ShutDownIdle
+
+    needs = settings.from_environment(settings.ShutDownSettings)
+    fleet = FargateFleet(_client("ecs"), needs.agent_cluster) if needs.agent_cluster else NoFleet()
+    return ShutDownIdle(_agents(needs.runtime_table), fleet, _clock, needs.agent_idle_minutes * 60)
 
 
 def correction(provider_id: str) -> Callable[[], Correction]:
@@ -310,10 +329,10 @@ def _turns(needs: settings.ConversationSettings) -> DynamoTurns:
     return DynamoTurns(_table(needs.conversations_table), _clock, needs.history_days)
 
 
-def _agents(needs: settings.AgentSettings | settings.PreparationSettings) -> DynamoAgents:
+def _agents(runtime_table: str) -> DynamoAgents:
     from assistant.stores.agents import DynamoAgents
 
-    return DynamoAgents(_table(needs.runtime_table), _turns(needs), _clock)
+    return DynamoAgents(_table(runtime_table), _clock)
 
 
 def _agent_mode() -> AgentMode:

@@ -9,9 +9,10 @@ import msgspec
 
 from assistant.errors import StoreContended
 from assistant.stores import schema
-from assistant.stores.dynamodb import Refused, Table, Update, Value
+from assistant.stores.dynamodb import Refused, Table, Update, Value, to_item
 from assistant.turns.agents import (
     LEASE_SECONDS,
+    PATIENCE,
     START_SECONDS,
     Agent,
     AgentStatus,
@@ -21,7 +22,7 @@ from assistant.turns.agents import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from assistant.stores.dynamodb import Write
     from assistant.stores.turns import DynamoTurns
@@ -37,10 +38,9 @@ _HELD = "#status IN (:starting, :running, :stopping) AND lease_until > :now"
 
 @dataclass(frozen=True, slots=True)
 class DynamoAgents:
-    """Agents. `turns`: where the answers go."""
+    """Agents, as all see them."""
 
     table: Table
-    turns: DynamoTurns
     clock: Clock
 
     def read(self, chat_id: str) -> Agent:
@@ -55,13 +55,15 @@ class DynamoAgents:
     def register(self, claim: TurnClaim, token: str, *, deadline: int) -> None:
         """Put a turn's mail and count it, in one transaction; of one that is there, renew who waits for it."""
         partition, key = schema.agent_partition(claim.chat.chat_id), schema.mail_key(claim.number)
+        now = int(self.clock.now())
         mail = Mail(
             number=claim.number,
             epoch=claim.chat.epoch,
             task_token=token,
             status=MailStatus.WAITING,
             deadline=deadline,
-            ttl=int(self.clock.now()) + KEPT_SECONDS,
+            registered_at=now,
+            ttl=now + KEPT_SECONDS,
         )
         again = Update(
             put={"task_token": token, "epoch": claim.chat.epoch, "deadline": deadline},
@@ -83,20 +85,32 @@ class DynamoAgents:
         return self._remove(claim.chat.chat_id, claim.number, condition, {"waiting": MailStatus.WAITING}, fence=None)
 
     def begin(self, chat_id: str, *, starter: str) -> Generation | None:
-        """STOPPED → STARTING with the next generation; None if an agent runs or is being started."""
+        """STOPPED → STARTING with the next generation; None if an agent runs, is being started, or has to wait."""
         now = int(self.clock.now())
         update = Update(
             put={
+                **_STOPPED,
                 "status": AgentStatus.STARTING,
+                "since": now,
                 "lease_until": now + START_SECONDS,
                 "started_by": starter,
-                "task_arn": None,
-                "in_flight": None,
+                "due_kind": schema.DUE_AGENT,
             },
-            also=["generation = if_not_exists(generation, :zero) + :one"],
-            condition=f"attribute_not_exists(#status) OR #status = :stopped OR NOT ({_HELD})",
+            also=[
+                "generation = if_not_exists(generation, :zero) + :one",
+                "due_at = if_not_exists(due_at, :due)",
+            ],
+            condition=f"(attribute_not_exists(#status) OR #status = :stopped OR NOT ({_HELD})) AND ({_MAY_START})",
             names=_STATUS,
-            values={"zero": 0, "one": 1, "now": now, **_STATUSES},
+            values={
+                "zero": 0,
+                "one": 1,
+                "now": now,
+                "due": now + START_SECONDS,
+                **_STATUSES,
+                **{f"crashes{crashes}": crashes for crashes, _ in PATIENCE},
+                **{f"before{crashes}": now - seconds for crashes, seconds in PATIENCE},
+            },
         )
         begun = self.table.update(schema.agent_partition(chat_id), schema.AGENT_ITEM, update)
         return None if isinstance(begun, Refused) else Generation(chat_id, int(begun["generation"]))
@@ -107,16 +121,19 @@ class DynamoAgents:
 
     def abandon(self, generation: Generation) -> bool:
         """STARTING → STOPPED: nothing was started."""
-        return self._change(generation, _STOPPED, "#status = :starting", {"starting": AgentStatus.STARTING})
+        put = {**_STOPPED, "since": int(self.clock.now())}
+        return self._change(generation, put, "#status = :starting", {"starting": AgentStatus.STARTING})
 
-    def occupy(self, generation: Generation, task_arn: str) -> bool:
+    def occupy(self, generation: Generation, task_arn: str, *, idle_after: int) -> bool:
         """STARTING → RUNNING, by the container of that generation; again by the same task is no harm."""
         now = int(self.clock.now())
         put: dict[str, Value | None] = {
             "status": AgentStatus.RUNNING,
+            "since": now,
             "lease_until": now + LEASE_SECONDS,
             "task_arn": task_arn,
             "last_activity": now,
+            "idle_after": idle_after,
         }
         mine = "#status = :starting OR (#status = :running AND task_arn = :task)"
         values: dict[str, Value] = {
@@ -126,12 +143,12 @@ class DynamoAgents:
         }
         return self._change(generation, put, mine, values)
 
-    def renew(self, generation: Generation) -> bool:
-        """Keep the lease; one that has run out is lost, although nobody may have taken the place yet."""
+    def renew(self, generation: Generation, *, idle_after: int) -> Agent | None:
+        """Keep the lease and tell how it is; one that has run out is lost, although nobody may have taken the place."""
         now = int(self.clock.now())
-        return self._change(
+        return self._changed(
             generation,
-            {"lease_until": now + LEASE_SECONDS},
+            {"lease_until": now + LEASE_SECONDS, "idle_after": idle_after},
             "lease_until > :now AND #status IN (:running, :stopping)",
             {"now": now, "running": AgentStatus.RUNNING, "stopping": AgentStatus.STOPPING},
         )
@@ -150,23 +167,11 @@ class DynamoAgents:
         )
         refused = self.table.transact(
             self.table.change(schema.agent_partition(generation.chat_id), schema.mail_key(number), taken),
-            self._fenced(generation, {"in_flight": number}),
-        )
-        return refused is None
-
-    def answer(self, generation: Generation, mail: Mail, answered: Answered) -> bool:
-        """The turn's answer and history pair, the mail's and the agent's state: all, or nothing."""
-        now = int(self.clock.now())
-        noted = Update(
-            put={"status": MailStatus.ANSWERED},
-            condition="#status = :taken AND claimed_by = :generation",
-            names=_STATUS,
-            values={"taken": MailStatus.TAKEN, "generation": generation.number},
-        )
-        refused = self.table.transact(
-            *self.turns.answering(generation.chat_id, mail.number, mail.epoch, answered),
-            self.table.change(schema.agent_partition(generation.chat_id), schema.mail_key(mail.number), noted),
-            self._fenced(generation, {"in_flight": None, "last_activity": now}),
+            self._fenced(
+                generation,
+                {"in_flight": number, "last_activity": int(self.clock.now()), "stop_asked_at": None},
+                "attribute_not_exists(stop_forced)",
+            ),
         )
         return refused is None
 
@@ -174,31 +179,84 @@ class DynamoAgents:
         """Remove a mail and count it off, unless a later generation has the chat."""
         return self._remove(generation.chat_id, number, "attribute_exists(pk)", {}, fence=generation)
 
+    def ask_to_stop(self, generation: Generation) -> bool:
+        """Ask a running agent to stop as soon as it has nothing to do; asked twice, the first time counts."""
+        now = int(self.clock.now())
+        condition = "#status = :running AND lease_until > :now AND attribute_not_exists(stop_asked_at)"
+        return self._change(generation, {"stop_asked_at": now}, condition, {"now": now, "running": AgentStatus.RUNNING})
+
+    def force_to_stop(self, generation: Generation, seen: Agent) -> bool:
+        """Let the agent take no work any more, unless it has begun some since it was seen so."""
+        values: dict[str, Value] = {
+            "running": AgentStatus.RUNNING,
+            "stopping": AgentStatus.STOPPING,
+            "seen": seen.last_activity or 0,
+        }
+        put: dict[str, Value | None] = {
+            "status": AgentStatus.STOPPING,
+            "since": int(self.clock.now()),
+            "stop_forced": True,
+        }
+        return self._change(generation, put, "#status IN (:running, :stopping) AND last_activity = :seen", values)
+
     def stop(self, generation: Generation) -> bool:
         """RUNNING → STOPPING."""
         values: dict[str, Value] = {"running": AgentStatus.RUNNING}
-        return self._change(generation, {"status": AgentStatus.STOPPING}, "#status = :running", values)
+        put: dict[str, Value | None] = {"status": AgentStatus.STOPPING, "since": int(self.clock.now())}
+        return self._change(generation, put, "#status = :running", values)
 
     def go_on(self, generation: Generation) -> bool:
         """STOPPING → RUNNING: there is mail after all."""
         values: dict[str, Value] = {"stopping": AgentStatus.STOPPING}
-        return self._change(generation, {"status": AgentStatus.RUNNING}, "#status = :stopping", values)
+        put: dict[str, Value | None] = {"status": AgentStatus.RUNNING, "since": int(self.clock.now())}
+        return self._change(generation, put, "#status = :stopping AND attribute_not_exists(stop_forced)", values)
 
-    def release(self, generation: Generation) -> bool:
+    def release(self, generation: Generation, *, crashed: bool = False) -> bool:
         """STOPPING → STOPPED, if there is no mail; then a message that comes starts the next generation."""
         condition = "#status = :stopping AND (attribute_not_exists(pending) OR pending = :none)"
-        put = {**_STOPPED, "crashes": None}
-        return self._change(generation, put, condition, {"stopping": AgentStatus.STOPPING, "none": 0})
+        now = int(self.clock.now())
+        put = {**_STOPPED, **_RESTING, "since": now, **({"crashed_at": now} if crashed else _NO_FAULT)}
+        values: dict[str, Value] = {"stopping": AgentStatus.STOPPING, "none": 0}
+        return self._change(generation, put, condition, values, crashed=crashed)
 
-    def close(self, generation: Generation, *, crashed: bool) -> bool:
-        """Any status → STOPPED, for a task that has ended; False if a later generation has begun."""
-        counted = ["crashes = if_not_exists(crashes, :none) + :one"] if crashed else []
-        values: dict[str, Value] = {"generation": generation.number}
-        if crashed:
-            values |= {"none": 0, "one": 1}
-        update = Update(put=_STOPPED, also=counted, condition=_MINE, values=values)
+    def close(self, generation: Generation, *, crashed: bool, killer: int | None, kills: int | None) -> Agent | None:
+        """Any status → STOPPED, for a task that has ended; the agent as it is now, None if a later one has begun."""
+        now = int(self.clock.now())
+        fault: dict[str, Value | None] = {"crashed_at": now, "killer": killer, "kills": kills} if crashed else {}
+        values: dict[str, Value] = {"generation": generation.number, "stopped": AgentStatus.STOPPED}
+        update = Update(
+            put={**_STOPPED, "since": now, **fault},
+            also=[_ONE_CRASH_MORE] if crashed else [],
+            condition=f"{_MINE} AND #status <> :stopped",
+            names=_STATUS,
+            values={**values, **_counting(crashed=crashed)},
+        )
         done = self.table.update(schema.agent_partition(generation.chat_id), schema.AGENT_ITEM, update)
-        return not isinstance(done, Refused)
+        item = (done.items[0] or {}) if isinstance(done, Refused) else done
+        found = msgspec.convert(item, Agent)
+        return found if found.generation == generation.number else None
+
+    def rest(self, chat_id: str) -> bool:
+        """A stopped agent without mail has no next moment."""
+        update = Update(
+            put=_RESTING,
+            condition="#status = :stopped AND (attribute_not_exists(pending) OR pending = :none)",
+            names=_STATUS,
+            values={"stopped": AgentStatus.STOPPED, "none": 0},
+        )
+        return not isinstance(self.table.update(schema.agent_partition(chat_id), schema.AGENT_ITEM, update), Refused)
+
+    def due(self) -> Iterator[str]:
+        """Chats whose agent's moment has come, from the sparse index (eventually consistent)."""
+        pages = self.table.client.get_paginator("query").paginate(
+            TableName=self.table.name,
+            IndexName=schema.DUE_INDEX,
+            KeyConditionExpression="due_kind = :kind AND due_at <= :now",
+            ExpressionAttributeValues=to_item({":kind": schema.DUE_AGENT, ":now": int(self.clock.now())}),
+        )
+        for page in pages:
+            for item in page["Items"]:
+                yield item["pk"]["S"].removeprefix(schema.AGENT)
 
     def _remove(
         self, chat_id: str, number: int, condition: str, values: Mapping[str, Value], *, fence: Generation | None
@@ -217,20 +275,27 @@ class DynamoAgents:
         values: dict[str, Value] = {"zero": 0, "by": by}
         if fence is not None:
             values["generation"] = fence.number
-        put: dict[str, Value | None] = {} if number is None or fence is None else {"in_flight": None}
+        now = int(self.clock.now())
+        ended = fence is not None and number is not None
+        put: dict[str, Value | None] = {"in_flight": None, "last_activity": now} if ended else {}
+        also = ["pending = if_not_exists(pending, :zero) + :by"]
+        if by > 0:
+            put["due_kind"] = schema.DUE_AGENT
+            also.append("due_at = if_not_exists(due_at, :due)")
+            values["due"] = now + START_SECONDS
         update = Update(
             put=put,
-            also=["pending = if_not_exists(pending, :zero) + :by"],
+            also=also,
             condition=None if fence is None else _MINE,
             values=values,
         )
         return self.table.change(schema.agent_partition(chat_id), schema.AGENT_ITEM, update)
 
-    def _fenced(self, generation: Generation, put: Mapping[str, Value | None]) -> Write:
+    def _fenced(self, generation: Generation, put: Mapping[str, Value | None], condition: str = "") -> Write:
         """A change of the agent in a transaction, by a generation whose lease has not run out."""
         update = Update(
             put=put,
-            condition=f"{_MINE} AND lease_until > :now",
+            condition=f"{_MINE} AND lease_until > :now" + (f" AND {condition}" if condition else ""),
             values={"generation": generation.number, "now": int(self.clock.now())},
         )
         return self.table.change(schema.agent_partition(generation.chat_id), schema.AGENT_ITEM, update)
@@ -241,17 +306,59 @@ class DynamoAgents:
         put: Mapping[str, Value | None],
         condition: str = "",
         values: Mapping[str, Value] | None = None,
+        *,
+        crashed: bool = False,
     ) -> bool:
+        return self._changed(generation, put, condition, values, crashed=crashed) is not None
+
+    def _changed(
+        self,
+        generation: Generation,
+        put: Mapping[str, Value | None],
+        condition: str = "",
+        values: Mapping[str, Value] | None = None,
+        *,
+        crashed: bool = False,
+    ) -> Agent | None:
         update = Update(
             put=put,
+            also=[_ONE_CRASH_MORE] if crashed else [],
             condition=f"{_MINE} AND ({condition})" if condition else _MINE,
             names=_STATUS if "#status" in condition else {},
-            values={"generation": generation.number, **(values or {})},
+            values={"generation": generation.number, **(values or {}), **_counting(crashed=crashed)},
         )
         done = self.table.update(schema.agent_partition(generation.chat_id), schema.AGENT_ITEM, update)
-        return not isinstance(done, Refused)
+        return None if isinstance(done, Refused) else msgspec.convert(done, Agent)
 
 
+@dataclass(frozen=True, slots=True)
+class DynamoAnsweringAgents(DynamoAgents):
+    """Agents, as their containers see them. `turns`: where the answers go."""
+
+    turns: DynamoTurns
+
+    def answer(self, generation: Generation, mail: Mail, answered: Answered) -> bool:
+        """The turn's answer and history pair, the mail's and the agent's state: all, or nothing."""
+        now = int(self.clock.now())
+        noted = Update(
+            put={"status": MailStatus.ANSWERED},
+            condition="#status = :taken AND claimed_by = :generation",
+            names=_STATUS,
+            values={"taken": MailStatus.TAKEN, "generation": generation.number},
+        )
+        refused = self.table.transact(
+            *self.turns.answering(generation.chat_id, mail.number, mail.epoch, answered),
+            self.table.change(schema.agent_partition(generation.chat_id), schema.mail_key(mail.number), noted),
+            self._fenced(generation, {"in_flight": None, "last_activity": now, **_NO_FAULT}),
+        )
+        return refused is None
+
+
+def _counting(*, crashed: bool) -> Mapping[str, Value]:
+    return {"none_yet": 0, "one": 1} if crashed else {}
+
+
+_ONE_CRASH_MORE = "crashes = if_not_exists(crashes, :none_yet) + :one"
 _STATUSES: Mapping[str, Value] = {status.lower(): status for status in AgentStatus}
 _STOPPED: Mapping[str, Value | None] = {
     "status": AgentStatus.STOPPED,
@@ -259,4 +366,14 @@ _STOPPED: Mapping[str, Value | None] = {
     "task_arn": None,
     "started_by": None,
     "in_flight": None,
+    "idle_after": None,
+    "stop_asked_at": None,
+    "stop_forced": None,
 }
+_NO_FAULT: Mapping[str, Value | None] = {"crashes": None, "crashed_at": None, "killer": None, "kills": None}
+_RESTING: Mapping[str, Value | None] = {"due_kind": None, "due_at": None}
+_MAY_START = " AND ".join(
+    f"(attribute_not_exists(crashes) OR crashes < :crashes{crashes} OR crashed_at <= :before{crashes})"
+    for crashes, _ in PATIENCE
+)
+"""That an agent which kept ending by its own fault has been left alone for long enough."""

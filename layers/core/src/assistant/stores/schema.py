@@ -12,6 +12,8 @@ from assistant.turns.model import Chat, Exchange, InboxMessage, Turn, Used
 DUE_INDEX = "due"
 DUE_CHAT = "chat"
 """`due_kind` of a chat with work."""
+DUE_AGENT = "agent"
+"""`due_kind` of an agent that is not at rest: it is started, runs, or has mail."""
 
 CHAT = "CHAT"
 INBOX = "CHAT#INBOX#"

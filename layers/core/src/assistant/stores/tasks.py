@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 from assistant.errors import AgentUnavailable
+from assistant.turns.agents import Generation
+from assistant.turns.tending import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from types_boto3_ecs import ECSClient
-    from types_boto3_ecs.type_defs import RunTaskResponseTypeDef
-
-    from assistant.turns.agents import Generation
+    from types_boto3_ecs.type_defs import RunTaskResponseTypeDef, TaskTypeDef
 
 CONTAINER = "agent"
 """Name of the container in the task definition."""
@@ -103,6 +103,37 @@ class FargateTasks:
 
 
 @dataclass(frozen=True, slots=True)
+class FargateFleet:
+    """The tasks of one cluster."""
+
+    client: ECSClient
+    cluster: str
+
+    def tasks(self) -> Iterator[Task]:
+        """Each task that shall run and has a generation; what somebody ran by hand is left alone."""
+        for page in self.client.get_paginator("list_tasks").paginate(cluster=self.cluster, desiredStatus="RUNNING"):
+            if page["taskArns"]:  # at most 100, as many as can be described at once (ECS API)
+                described = self.client.describe_tasks(cluster=self.cluster, tasks=page["taskArns"])
+                yield from filter(None, map(_task, described["tasks"]))
+
+    def stop(self, task: Task, reason: str) -> None:
+        """SIGTERM, and SIGKILL after `stopTimeout`."""
+        self.client.stop_task(cluster=self.cluster, task=task.arn, reason=reason)
+
+
+@dataclass(frozen=True, slots=True)
+class NoFleet:
+    """Where no container can run."""
+
+    def tasks(self) -> Iterator[Task]:
+        """None."""
+        return iter(())
+
+    def stop(self, task: Task, reason: str) -> None:
+        """There is none to stop."""
+
+
+@dataclass(frozen=True, slots=True)
 class NoTasks:
     """Where no container can run; `reason` says why."""
 
@@ -116,6 +147,17 @@ class NoTasks:
 def _client_token(generation: Generation, capacity: str) -> str:
     """At most 64 characters; unique per cluster for 24 hours, and the same parameters have to go with it (ECS API)."""
     return hashlib.sha256(f"{generation.chat_id}/{generation.number}/{capacity}".encode()).hexdigest()
+
+
+def _task(described: TaskTypeDef) -> Task | None:
+    given = {
+        variable["name"]: variable["value"]
+        for override in described["overrides"].get("containerOverrides", [])
+        for variable in override.get("environment", [])
+    }
+    if not {"CHAT_ID", "GENERATION"} <= given.keys():
+        return None
+    return Task(Generation(given["CHAT_ID"], int(given["GENERATION"])), described["taskArn"])
 
 
 def _reasons(started: RunTaskResponseTypeDef) -> list[str]:

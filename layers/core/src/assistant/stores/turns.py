@@ -107,6 +107,10 @@ class DynamoTurns:
         """Note which providers refused the question."""
         return self._change_open(turn, {"declined_by": declined_by})
 
+    def keep_from_agent(self, turn: TurnClaim) -> bool:
+        """Note that agents died over an open turn; the chat lane answers it."""
+        return self._change_open(turn, {"lane": "chat", "killed_agent": True})
+
     def show_preview(self, turn: TurnClaim, message_id: int | None) -> bool:
         """Note the message in which the answer is seen growing, unless there is another one."""
         noted = _while_open(turn.chat.epoch, {"preview_id": message_id})

@@ -12,11 +12,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from assistant.errors import AgentInterrupted, AgentUnavailable
-from assistant.turns.model import TURN_SECONDS, TurnStatus
+from assistant.turns.model import TURN_SECONDS
 
 if TYPE_CHECKING:
     from assistant.turns.model import Answered, TurnClaim
-    from assistant.turns.ports import Agents, Clock, Tasks, TaskTokens, Turns
+    from assistant.turns.ports import Agents, AnsweringAgents, Clock, Tasks, TaskTokens, Turns
 
 START_SECONDS = 240
 """Lease of a start: a container that has not reported by then is not coming."""
@@ -24,7 +24,8 @@ START_SECONDS = 240
 LEASE_SECONDS = 90
 """Lease of a running agent, which renews it every third of that."""
 
-_ANSWERED = (TurnStatus.ANSWERED, TurnStatus.DELIVERED)
+PATIENCE = ((3, 60), (4, 300), (5, 900))
+"""After so many ends by its own fault in a row, an agent is not started again for so many seconds."""
 
 
 class AgentStatus(StrEnum):
@@ -40,10 +41,21 @@ class AgentStatus(StrEnum):
 class Agent:
     """The agent item; one that was never started reads as the defaults.
 
-    `started_by` names who made it STARTING, so that a retry finds its own start; `crashes` counts in a row.
+    Attributes:
+        since: when the status became what it is.
+        started_by: who made it STARTING, so that a retry finds its own start.
+        last_activity: when work was last taken or ended.
+        idle_after: seconds without work after which the container stops by itself; it says so with each renewal.
+        stop_asked_at: when it was asked to; taking work annuls that.
+        stop_forced: it may take no work any more: its task is being stopped.
+        crashes: ends by its own fault in a row, without an answer or an orderly end between them.
+        crashed_at: the last of them.
+        killer: the turn that was running at the last of them, and
+        kills: how often in a row it was that one.
     """
 
     status: AgentStatus = AgentStatus.STOPPED
+    since: int | None = None
     generation: int = 0
     lease_until: int = 0
     pending: int = 0
@@ -51,7 +63,24 @@ class Agent:
     started_by: str | None = None
     task_arn: str | None = None
     last_activity: int | None = None
+    idle_after: int | None = None
+    stop_asked_at: int | None = None
+    stop_forced: bool | None = None
     crashes: int | None = None
+    crashed_at: int | None = None
+    killer: int | None = None
+    kills: int | None = None
+    due_kind: str | None = None
+    due_at: int | None = None
+
+    def is_held(self, now: float) -> bool:
+        """Whether a container has, or is still expected to take, the chat's place."""
+        return self.status != AgentStatus.STOPPED and self.lease_until > now
+
+    def may_start_at(self) -> int:
+        """When it may be started again after what it did by its own fault; 0: at once."""
+        pause = max((seconds for crashes, seconds in PATIENCE if (self.crashes or 0) >= crashes), default=0)
+        return (self.crashed_at or 0) + pause if pause else 0
 
 
 class MailStatus(StrEnum):
@@ -71,6 +100,7 @@ class Mail:
     task_token: str
     status: MailStatus
     deadline: int
+    registered_at: int
     ttl: int
     claimed_by: int | None = None
 
@@ -91,6 +121,7 @@ class StartAgent:
     turns: Turns
     tasks: Tasks
     tokens: TaskTokens
+    clock: Clock
 
     def __call__(self, claim: TurnClaim, token: str) -> str:
         """Register a turn and make sure that somebody will take it.
@@ -119,10 +150,18 @@ class StartAgent:
             chat_id: the chat.
             starter: who asks; asking again repeats a start of one's own that may not have come to anything. RunTask
                 takes a client token, so that repeating it starts nothing twice.
+
+        Returns:
+            `started` or `running`.
+
+        Raises:
+            AgentUnavailable: no task can be had, or the last ones failed by their own fault.
         """
         generation = self.agents.begin(chat_id, starter=starter)
         if generation is None:
             agent = self.agents.read(chat_id)
+            if not agent.is_held(self.clock.now()) and agent.may_start_at() > self.clock.now():
+                raise AgentUnavailable(f"it ended by its own fault {agent.crashes} times in a row")
             mine = agent.status == AgentStatus.STARTING and agent.started_by == starter and agent.task_arn is None
             if not mine:
                 return "running"
@@ -137,48 +176,22 @@ class StartAgent:
 
 
 @dataclass(frozen=True, slots=True)
-class AgentStopped:
-    """What a task that has ended held is given back."""
-
-    agents: Agents
-    turns: Turns
-    tokens: TaskTokens
-
-    def __call__(self, generation: Generation, *, crashed: bool) -> str:
-        """Give back what a dead generation held.
-
-        Returns:
-            What was done, for the log: `stopped`, or `replaced` when a later generation is at work already.
-        """
-        if not self.agents.close(generation, crashed=crashed):
-            return "replaced"
-        for mail in self.agents.mail(generation.chat_id):
-            turn = self.turns.read(generation.chat_id, mail.number)
-            if turn is not None and turn.status in _ANSWERED:
-                self.tokens.succeed(mail.task_token)
-            else:
-                self.tokens.fail(mail.task_token, AgentInterrupted("the agent's task ended"))
-            self.agents.discard(generation, mail.number)
-        return "stopped"
-
-
-@dataclass(frozen=True, slots=True)
 class Mailbox:
     """The mail of a chat, as the generation that runs sees it."""
 
     generation: Generation
-    agents: Agents
+    agents: AnsweringAgents
     turns: Turns
     tokens: TaskTokens
     clock: Clock
 
-    def open(self, task_arn: str) -> bool:
+    def open(self, task_arn: str, *, idle_after: int) -> bool:
         """Take the place of the chat's agent; False if this generation is not the one: then it must end."""
-        return self.agents.occupy(self.generation, task_arn)
+        return self.agents.occupy(self.generation, task_arn, idle_after=idle_after)
 
-    def renew(self) -> bool:
-        """Keep the place; False if it was lost: nothing may be written any more."""
-        return self.agents.renew(self.generation)
+    def renew(self, *, idle_after: int) -> Agent | None:
+        """Keep the place, and learn what the agent is asked for; None if it was lost: nothing may be written."""
+        return self.agents.renew(self.generation, idle_after=idle_after)
 
     def next(self) -> Mail | None:
         """Take the oldest mail that is worth a run; what needs none any more is finished on the way."""

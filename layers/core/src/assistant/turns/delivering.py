@@ -81,9 +81,14 @@ class Delivery:
         return self._finish(claim, turn)
 
     def _signature(self, turn: Turn) -> str:
-        """Who answered instead of the first provider; what says that nobody did is not signed."""
+        """Who answered instead of the agent or the first provider; what says that nobody did is not signed."""
+        if turn.status not in _ANSWERED:
+            return ""
+        return (texts.KILLED_AGENT if turn.killed_agent else "") + self._substitute(turn)
+
+    def _substitute(self, turn: Turn) -> str:
         order = list(self.names)
-        if turn.status not in _ANSWERED or turn.provider not in order or turn.preferred not in order:
+        if turn.provider not in order or turn.preferred not in order:
             return ""
         # One before it is no substitute: its key was set since the turn was prepared.
         is_substitute = order.index(turn.provider) > order.index(turn.preferred)

@@ -76,7 +76,8 @@ class Chat:
 class Turn:
     """One question, its answer, and how far the answer has been delivered.
 
-    `lane` is the one that the person chose, if they did; `preferred` is the first provider of the chain that has a key,
+    `lane` is the one that the person chose, if they did; `killed_agent`: agents died over it, so that the chat lane has
+    to answer. `preferred` is the first provider of the chain that has a key,
     `declined_by` the ids of those that refused this very question, separated by blanks. `ttl` is None until the turn
     has ended: a chat whose open turn expired could never go on.
     """
@@ -94,6 +95,7 @@ class Turn:
     thread_id: int | None = None
     sender_id: str = ""
     lane: Lane | None = None
+    killed_agent: bool | None = None
     preferred: str | None = None
     declined_by: str | None = None
     attempts: int = 1
@@ -202,13 +204,17 @@ class Used:
         return Used(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
 
 
+type NoticeKind = Literal["provider_rejected", "turn_kills_agent", "agent_fails"]
+
+
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something that the owner has to know: `kind` and names, nothing that anybody wrote."""
+    """Something that the owner has to know: names and ids, nothing that anybody wrote."""
 
-    kind: Literal["provider_rejected"]
-    provider: str
-    reason: str
+    kind: NoticeKind
+    provider: str = ""
+    reason: str = ""
+    chat_id: str = ""
 
 
 type Show = Callable[[str], None]

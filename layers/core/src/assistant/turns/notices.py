@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from assistant.turns.agents import PATIENCE
 from assistant.turns.chain import load_chain
 from assistant.turns.ledger import REJECTED_SECONDS
 from assistant.turns.model import Notice
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from assistant.turns.model import NoticeKind
 
 ALARM = "ALARM"
 OK = "OK"
@@ -90,8 +93,13 @@ def parse(event: object) -> Notice | AlarmChange:
         ValueError: it is neither.
     """
     match event:
-        case {"kind": "provider_rejected", "provider": str(provider), "reason": str(reason)}:
-            return Notice("provider_rejected", provider, reason)
+        case {
+            "kind": "provider_rejected" | "turn_kills_agent" | "agent_fails" as kind,
+            "provider": str(provider),
+            "reason": str(reason),
+            "chat_id": str(chat_id),
+        }:
+            return Notice(kind, provider, reason, chat_id)
         case {
             "detail-type": "CloudWatch Alarm State Change",
             "detail": {
@@ -110,7 +118,7 @@ def text(news: Notice | AlarmChange) -> str | None:
     That is an alarm that is new, or that was over already; and one that lacks data: that is not the end of it.
     """
     if isinstance(news, Notice):
-        return _rejected(news)
+        return _NOTICES[news.kind](news)
     if news.state in (news.before, INSUFFICIENT_DATA) or (news.state, news.before) == (OK, INSUFFICIENT_DATA):
         return None
     for suffix, words in ALARM_TEXTS.items():
@@ -129,3 +137,29 @@ def _rejected(notice: Notice) -> str:
         f"Until then I pass it over, and try it again every {REJECTED_SECONDS // 3600} hours; /providers shows whether "
         "it is well again."
     )
+
+
+def _turn_kills_agent(notice: Notice) -> str:
+    return (
+        f"Over one message of chat {notice.chat_id} the agent died twice, so I do not give it that message again; a "
+        f"language model without tools answers it, and says so. AWS says: {notice.reason or 'nothing'}.\n\n"
+        "What to do: if it ran out of memory, deploy with a larger AgentMemory; else look at the agent's log group in "
+        "CloudWatch."
+    )
+
+
+def _agent_fails(notice: Notice) -> str:
+    return (
+        f"The agent of chat {notice.chat_id} has failed {PATIENCE[0][0]} times in a row. AWS says: "
+        f"{notice.reason or 'nothing'}.\n\n"
+        f"Language models answer meanwhile. I try it again after {PATIENCE[0][1] // 60} minute, then "
+        f"{PATIENCE[1][1] // 60}, then every {PATIENCE[2][1] // 60}, when somebody asks for it.\n\n"
+        "What to do: look at the agent's log group in CloudWatch, or deploy the image that worked before."
+    )
+
+
+_NOTICES: Mapping[NoticeKind, Callable[[Notice], str]] = {
+    "provider_rejected": _rejected,
+    "turn_kills_agent": _turn_kills_agent,
+    "agent_fails": _agent_fails,
+}

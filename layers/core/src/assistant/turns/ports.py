@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         TurnClaim,
         Used,
     )
+    from assistant.turns.tending import Task
 
 
 class Clock(Protocol):
@@ -132,6 +133,10 @@ class Turns(Protocol):
 
     def decline(self, turn: TurnClaim, declined_by: str) -> bool:
         """Note which providers refused the question of an open turn."""
+        ...
+
+    def keep_from_agent(self, turn: TurnClaim) -> bool:
+        """Note that agents died over an open turn: a provider has to answer it."""
         ...
 
     def show_preview(self, turn: TurnClaim, message_id: int | None) -> bool:
@@ -274,20 +279,16 @@ class Agents(Protocol):
         """Undo a start that started nothing."""
         ...
 
-    def occupy(self, generation: Generation, task_arn: str) -> bool:
+    def occupy(self, generation: Generation, task_arn: str, *, idle_after: int) -> bool:
         """The container of that generation runs now."""
         ...
 
-    def renew(self, generation: Generation) -> bool:
-        """Keep the lease; False if it is lost."""
+    def renew(self, generation: Generation, *, idle_after: int) -> Agent | None:
+        """Keep the lease and tell how the agent is; None if it is lost."""
         ...
 
     def take(self, generation: Generation, number: int) -> bool:
         """Take a mail."""
-        ...
-
-    def answer(self, generation: Generation, mail: Mail, answered: Answered) -> bool:
-        """Store the answer of a mail that was taken, with the history pair."""
         ...
 
     def discard(self, generation: Generation, number: int) -> bool:
@@ -302,12 +303,51 @@ class Agents(Protocol):
         """Stop stopping."""
         ...
 
-    def release(self, generation: Generation) -> bool:
-        """Be stopped, if there is no mail."""
+    def release(self, generation: Generation, *, crashed: bool = False) -> bool:
+        """Be stopped, if there is no mail; `crashed`: by a fault of its own."""
         ...
 
-    def close(self, generation: Generation, *, crashed: bool) -> bool:
-        """Note that the task of that generation has ended; False if a later one has begun."""
+    def ask_to_stop(self, generation: Generation) -> bool:
+        """Ask a running agent to stop as soon as it has nothing to do; False if it was asked, or does not run."""
+        ...
+
+    def force_to_stop(self, generation: Generation, seen: Agent) -> bool:
+        """Let it take no work any more; False if it has taken some since it was seen so."""
+        ...
+
+    def close(self, generation: Generation, *, crashed: bool, killer: int | None, kills: int | None) -> Agent | None:
+        """Note that the task of that generation has ended, and over which turn, and how often in a row over that one.
+
+        Answers the agent as it is afterwards; None if a later generation has begun.
+        """
+        ...
+
+    def rest(self, chat_id: str) -> bool:
+        """A stopped agent without mail is not looked at any more; False if it has mail, or is not stopped."""
+        ...
+
+    def due(self) -> Iterator[str]:
+        """Chats whose agent's moment has come."""
+        ...
+
+
+class AnsweringAgents(Agents, Protocol):
+    """The same for a container, which answers turns."""
+
+    def answer(self, generation: Generation, mail: Mail, answered: Answered) -> bool:
+        """Store the answer of a mail that was taken, with the history pair."""
+        ...
+
+
+class Fleet(Protocol):
+    """The tasks that run."""
+
+    def tasks(self) -> Iterator[Task]:
+        """Each task of an agent that runs or is about to."""
+        ...
+
+    def stop(self, task: Task, reason: str) -> None:
+        """Have a task ended; again, or of one that has ended, is harmless."""
         ...
 
 

@@ -138,6 +138,8 @@ DECLINED = (
     "I am sorry: every language model I could ask refused this question, because it is too long or because of what it "
     "says. Please put it differently, or make it shorter."
 )
+KILLED_AGENT = "\n\nMy agent broke down over this twice, so a language model without tools and files has answered."
+"""Is added to the answer of a provider that stands in for the agent."""
 CUT = "\n\n[The answer was longer than I can send and was cut here.]"
 LONGEST_REPLY_BYTES = 64 * 1024
 

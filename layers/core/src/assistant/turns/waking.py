@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from assistant.turns.ports import Claims, Clock, Executions
 
 SWEEP_SECONDS = 300
@@ -88,10 +90,22 @@ class Recovery:
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What the sweep did: how many chats by what was done with them, and what went wrong with others."""
+    """What a schedule did: how many by what was done with them, and what went wrong with others."""
 
     done: dict[str, int]
     failures: list[Exception]
+
+
+def put_each_right[T](found: Iterable[T], put_right: Callable[[T], str]) -> Swept:
+    """Put right whatever was found; what can't be keeps no other waiting."""
+    done: Counter[str] = Counter()
+    failures: list[Exception] = []
+    for one in found:
+        try:
+            done[put_right(one)] += 1
+        except Exception as error:  # noqa: BLE001 (whatever it is, it is raised after the others' turn)
+            failures.append(error)
+    return Swept(dict(done), failures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +116,5 @@ class Sweeping:
     recover: Recovery
 
     def __call__(self) -> Swept:
-        """Put right whatever is due; a chat that can't be keeps no other waiting."""
-        done: Counter[str] = Counter()
-        failures: list[Exception] = []
-        for chat_id in self.claims.due():
-            try:
-                done[self.recover(chat_id)] += 1
-            except Exception as error:  # noqa: BLE001 (whatever it is, it is raised after the others' turn)
-                failures.append(error)
-        return Swept(dict(done), failures)
+        """Put right whatever is due."""
+        return put_each_right(self.claims.due(), self.recover)

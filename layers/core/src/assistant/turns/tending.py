@@ -1,0 +1,189 @@
+"""Agents are tended from outside: what a dead one held is given back, and one that should have stopped is stopped.
+
+Each agent renews its lease and stops by itself; this is for those that can't any more. Events are best effort and may
+come twice or late, so whatever they bring about the schedules bring about, too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from assistant.errors import AgentFailed, AgentInterrupted
+from assistant.turns.agents import PATIENCE, AgentStatus, Generation
+from assistant.turns.lanes import AGENT_SECONDS
+from assistant.turns.model import TURN_SECONDS, ChatClaim, Notice, TurnClaim, TurnStatus
+from assistant.turns.waking import Swept, put_each_right
+
+if TYPE_CHECKING:
+    from assistant.turns.agents import Agent, Mail
+    from assistant.turns.ports import Agents, Clock, Fleet, Owner, TaskTokens, Turns
+
+KILLS = 2
+"""A turn that was running when so many agents in a row died is handed to no third."""
+
+RUN_SECONDS = AGENT_SECONDS + TURN_SECONDS
+"""A run that is older has been given up by whoever waited for it."""
+
+OBEY_SECONDS = 180
+"""How long an agent that was asked to stop is left to do so, and one that has stopped to end."""
+
+DEAF_SECONDS = 120
+"""Mail that waits longer while no run is in progress waits for an agent that does not look any more."""
+
+_ANSWERED = (TurnStatus.ANSWERED, TurnStatus.DELIVERED)
+
+type Verdict = Literal["goes on", "asked", "stopped"]
+
+
+@dataclass(frozen=True, slots=True)
+class AgentStopped:
+    """What a generation that has ended held is given back."""
+
+    agents: Agents
+    turns: Turns
+    tokens: TaskTokens
+    owner: Owner
+
+    def __call__(self, generation: Generation, *, crashed: bool, reason: str) -> str:
+        """Give back what a dead generation held; again is harmless.
+
+        Args:
+            generation: whose task has ended, or whose lease has.
+            crashed: whether that was by a fault of its own.
+            reason: why, as AWS says it; for the owner.
+
+        Returns:
+            What was done, for the log: `stopped`, or `replaced` when a later generation is at work already.
+        """
+        before = self.agents.read(generation.chat_id)
+        killer = before.in_flight
+        kills = None if killer is None else (before.kills or 0) * (before.killer == killer) + 1
+        agent = self.agents.close(generation, crashed=crashed, killer=killer, kills=kills)
+        if agent is None:
+            return "replaced"
+        if crashed:
+            self._tell(generation.chat_id, agent, reason)
+        for mail in self.agents.mail(generation.chat_id):
+            self._give_back(generation, agent, mail)
+        self.agents.rest(generation.chat_id)
+        return "stopped"
+
+    def _give_back(self, generation: Generation, agent: Agent, mail: Mail) -> None:
+        turn = self.turns.read(generation.chat_id, mail.number)
+        if turn is not None and turn.status in _ANSWERED:
+            self.tokens.succeed(mail.task_token)
+        elif mail.number == agent.killer and (agent.kills or 0) >= KILLS:
+            claim = TurnClaim(ChatClaim(generation.chat_id, mail.epoch), mail.number)
+            self.turns.keep_from_agent(claim)
+            self.tokens.fail(mail.task_token, AgentFailed("the agent died over it more than once"))
+        else:
+            self.tokens.fail(mail.task_token, AgentInterrupted("the agent's task ended"))
+        self.agents.discard(generation, mail.number)
+
+    def _tell(self, chat_id: str, agent: Agent, reason: str) -> None:
+        """The owner hears of what will hardly mend by itself, when it is noticed."""
+        if agent.kills == KILLS:
+            self.owner.tell(Notice("turn_kills_agent", reason=reason, chat_id=chat_id))
+        if agent.crashes == PATIENCE[0][0]:
+            self.owner.tell(Notice("agent_fails", reason=reason, chat_id=chat_id))
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRecovery:
+    """Puts an agent right whose container is gone without anybody having heard of it, or never came."""
+
+    agents: Agents
+    stopped: AgentStopped
+    clock: Clock
+
+    def __call__(self, chat_id: str) -> str:
+        """Put one agent right.
+
+        Returns:
+            What was done, for the log: `agent at work`, `agent at rest`, `agent given up`.
+        """
+        agent = self.agents.read(chat_id)
+        if agent.is_held(self.clock.now()):
+            return "agent at work"
+        if agent.status == AgentStatus.STOPPED and self.agents.rest(chat_id):
+            return "agent at rest"
+        generation = Generation(chat_id, agent.generation)
+        crashed = agent.status != AgentStatus.STOPPED
+        never_came = agent.status == AgentStatus.STARTING
+        self.stopped(generation, crashed=crashed, reason="it never came" if never_came else "it was not heard of again")
+        return "agent given up"
+
+
+@dataclass(frozen=True, slots=True)
+class SweepingAgents:
+    """Looks at every agent whose moment has come."""
+
+    agents: Agents
+    recover: AgentRecovery
+
+    def __call__(self) -> Swept:
+        """Put right whatever is due."""
+        return put_each_right(self.agents.due(), self.recover)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task that runs, or is about to."""
+
+    generation: Generation
+    arn: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShutDownIdle:
+    """Sees to it that no task runs, and costs, that has nothing to do.
+
+    `idle_seconds`: of a container that does not say itself after how long it stops.
+    """
+
+    agents: Agents
+    fleet: Fleet
+    clock: Clock
+    idle_seconds: int
+
+    def __call__(self) -> Swept:
+        """Look at every task there is."""
+        return put_each_right(self.fleet.tasks(), self._tend)
+
+    def _tend(self, task: Task) -> Verdict:
+        """An idle agent is asked first, and decides; it is stopped when it does not obey, or is nobody's."""
+        agent, now = self.agents.read(task.generation.chat_id), self.clock.now()
+        if agent.generation != task.generation.number:
+            return self._stop(task, "replaced")
+        if not agent.is_held(now):
+            ended_at = (agent.since or 0) if agent.status == AgentStatus.STOPPED else agent.lease_until
+            return self._stop(task, "its lease ended") if now - ended_at >= OBEY_SECONDS else "goes on"
+        if agent.status == AgentStatus.STARTING or is_running(agent, now):
+            return "goes on"
+        if self._overdue(task.generation.chat_id, agent, now):
+            forced = self.agents.force_to_stop(task.generation, agent)
+            return self._stop(task, "it did not stop by itself") if forced else "goes on"
+        idle_since = agent.last_activity or 0
+        if not agent.pending and now - idle_since >= (agent.idle_after or self.idle_seconds):
+            return "asked" if self.agents.ask_to_stop(task.generation) else "goes on"
+        return "goes on"
+
+    def _overdue(self, chat_id: str, agent: Agent, now: float) -> bool:
+        """Whether an agent that works on nothing should have stopped, or taken its mail, long ago."""
+        if agent.stop_forced or (agent.status == AgentStatus.STOPPING and now - (agent.since or 0) >= OBEY_SECONDS):
+            return True
+        if agent.in_flight is not None:
+            return True  # a run that nobody waits for any more
+        if agent.pending:
+            return any(now - mail.registered_at >= DEAF_SECONDS for mail in self.agents.mail(chat_id))
+        return agent.stop_asked_at is not None and now - agent.stop_asked_at >= OBEY_SECONDS
+
+    def _stop(self, task: Task, reason: str) -> Verdict:
+        self.fleet.stop(task, reason)
+        return "stopped"
+
+
+def is_running(agent: Agent, now: float) -> bool:
+    """Whether the agent works on a turn that somebody waits for."""
+    return agent.in_flight is not None and now - (agent.last_activity or 0) < RUN_SECONDS
