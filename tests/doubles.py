@@ -26,7 +26,19 @@ from assistant.turns.chain import load_chain
 from assistant.turns.delivering import Delivered, Delivery
 from assistant.turns.failing import FailureReport
 from assistant.turns.metering import Metering
-from assistant.turns.model import Answer, ChatClaim, Notice, Preview, Said, Show, Turn, TurnClaim, Usage
+from assistant.turns.model import (
+    Answer,
+    ChatClaim,
+    Delegation,
+    Notice,
+    Preview,
+    Said,
+    Show,
+    Tool,
+    Turn,
+    TurnClaim,
+    Usage,
+)
 from assistant.turns.preparing import Preparation, Route
 from assistant.turns.reporting import Reporting
 from assistant.turns.waking import Recovery, Waking
@@ -128,22 +140,33 @@ class ScriptedModel:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.script: list[str | ProviderError | Callable[[], object]] = []
+        self.script: list[str | ProviderError | Delegation | Callable[[], object]] = []
+        self.offered: list[Tool | None] = []
         self.asked: list[list[Said]] = []
         self.seconds: list[float] = []
         self.usage: Usage | None = Usage(input=10, output=5)
 
     def ask(
-        self, system: str, conversation: Sequence[Said], *, key: str, seconds: float, on_text: Callable[[str], None]
-    ) -> Answer:
+        self,
+        system: str,
+        conversation: Sequence[Said],
+        *,
+        key: str,
+        seconds: float,
+        on_text: Callable[[str], None],
+        tool: Tool | None = None,
+    ) -> Answer | Delegation:
         self.asked.append(list(conversation))
+        self.offered.append(tool)
         self.seconds.append(seconds)
         act = self.script.pop(0) if self.script else f"{self.name}: {conversation[-1].text}"
         if callable(act):
-            act()
-            act = f"{self.name}: {conversation[-1].text}"
+            done = act()
+            act = done if isinstance(done, Delegation) else f"{self.name}: {conversation[-1].text}"
         if isinstance(act, ProviderError):
             raise act
+        if isinstance(act, Delegation):
+            return act
         on_text(act)
         return Answer(act, f"{self.name}-model", self.usage)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from agent.gateway_client import AllModelsFailed, GatewayRefused, RunAborted, RunFailed, RunTimedOut
-from agent.history import preceded
+from agent.history import preceded, with_task
 from agent.relay_call import RelayedTurn
 from assistant.errors import AgentFailed, StoreContended
 from assistant.turns.agents import LEASE_SECONDS
@@ -234,7 +234,7 @@ class Bridge:
         )
         seen = self._seen.get(turn.history_after, 0)
         unseen = [exchange for exchange in history if exchange.position >= seen]
-        message = preceded(turn.text, unseen, messages=self._habits.history_messages)
+        message = preceded(with_task(turn.text, turn.task), unseen, messages=self._habits.history_messages)
         return _Work(mail, turn, message, history[-1].position + 1 if history else 0)
 
     async def _run(self, work: _Work) -> None:

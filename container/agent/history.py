@@ -39,6 +39,11 @@ def preceded(question: str, unseen: Sequence[Exchange], *, messages: int, most_b
     return "\n".join(["<conversation_history>", *told, "</conversation_history>", "", question])
 
 
+def with_task(question: str, task: str | None) -> str:
+    """The question, and what the model that handed it over thinks is to be done."""
+    return question if task is None else f"{question}\n\n<task>{escaped(task)}</task>"
+
+
 def escaped(text: str) -> str:
     """The text as XML's character data: nothing in it ends an element, and any parser reads it."""
     return _SPECIAL.sub(lambda found: _ESCAPED[found[0]], _NO_CHARACTER.sub("\ufffd", text))

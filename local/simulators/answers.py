@@ -8,6 +8,8 @@ from typing import Any
 
 QUOTE_LIMIT = 1000
 _PIECES = 4
+DELEGATE = "delegate_to_agent"
+_NEEDS_A_TOOL = re.compile(r"\b(file|files|folder|web|website|look up|download|script)\b", re.IGNORECASE)
 _TIME = re.compile(r"(?:^|\n)\s*\[Now: [^\n]*\]\s*$")
 
 
@@ -89,6 +91,13 @@ def results_in(messages: Iterable[Mapping[str, Any]]) -> list[str]:
             blocks = [block for block in message["content"] if isinstance(block, dict)]
             found += [text_of(block.get("content")) for block in blocks if block.get("type") == "tool_result"]
     return found
+
+
+def delegation_of(body: Mapping[str, Any], question: str) -> ToolCall | None:
+    """A call of the tool that hands over to the agent, where it is offered and the question is for the agent."""
+    if DELEGATE not in tools_in(body) or not _NEEDS_A_TOOL.search(question):
+        return None
+    return ToolCall(DELEGATE, {"task": question.strip()})
 
 
 def answer_to(question: str, provider_id: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from werkzeug.wrappers import Request, Response
 
-from local.simulators.answers import Saying, ToolCall, answer_to
+from local.simulators.answers import Saying, ToolCall, answer_to, delegation_of
 from local.simulators.faults import HUGE_BYTES, Fault, FaultQueue, Waits, drop_connection, play
 from local.simulators.limits import Clock
 
@@ -85,7 +85,8 @@ class ProviderSimulator(ABC):
 
     Attributes:
         compose: Makes the answer to a question.
-        call_tool: What is done first, for a request's body; None to answer.
+        call_tool: What is done first, for a request's body; None to answer. A question that speaks of files or the web
+            is handed over to the agent, where the tool for it is offered.
     """
 
     provider_id: ClassVar[str]
@@ -104,7 +105,7 @@ class ProviderSimulator(ABC):
         self.slow_s = slow_s
         self.huge_bytes = HUGE_BYTES
         self.compose: Callable[[str], str] = lambda question: answer_to(question, self.provider_id)
-        self.call_tool: Callable[[Json], ToolCall | None] = lambda _: None
+        self.call_tool: Callable[[Json], ToolCall | None] = lambda body: delegation_of(body, self.question(body))
         self.requests: list[RecordedRequest] = []
         self._key = key
         self._lock = threading.Lock()

@@ -133,6 +133,21 @@ async def test_what_the_agent_has_not_seen_precedes_its_message(fleet: Fleet) ->
     ]
 
 
+async def test_a_task_that_a_model_handed_over_goes_along_and_the_history_holds_what_was_written(fleet: Fleet) -> None:
+    claim = fleet.turn("where is it?")
+    fleet.world.turns.delegate(claim, "find <it>", deadline=int(fleet.world.clock.now()) + 1140)
+    fleet.hand_over(claim)
+    async with an_agent(fleet) as living:
+        living.begin()
+        await told(living, "success")
+
+    ((_, message),) = living.played.ran
+    assert message == "where is it?\n\n<task>find &lt;it&gt;</task>"
+    turn = replace(claim, number=2)
+    (kept,) = fleet.world.turns.history(turn, after=0, since=0, limit=9)
+    assert (kept.user, kept.assistant) == ("where is it?", "done")
+
+
 def history_of(question: str) -> str:
     said = f'<message role="user">{question}</message>\n<message role="assistant">copilot: {question}</message>'
     return f"<conversation_history>\n{said}\n</conversation_history>\n\n"

@@ -309,9 +309,13 @@ def _corrected(world: World) -> None:
 
 def _handed_to_the_agent(world: World) -> None:
     agents = world.agents
+    world.prepare = replace(world.prepare, mode="auto")
+    world.say("hello")
+    world.run_all()
     world.accept(replace(world.incoming("/ask something"), text="something"))
     route = world.prepare(world.executions.started[-1])
     turn = TurnClaim(route.claim, route.turn or 0)
+    world.turns.delegate(turn, "do it", deadline=int(world.clock.now()) + 60)
     agents.register(turn, "token", deadline=int(world.clock.now()) + 60)
     _agent_at_work(agents, turn, "somebody")
     generation = _agent_at_work(agents, turn, "somebody else")

@@ -9,7 +9,7 @@ import pytest
 from assistant.turns import preparing
 from assistant.turns.chain import load_chain
 from assistant.turns.lanes import AGENT_SECONDS
-from assistant.turns.model import TURN_SECONDS, ChatClaim, TurnClaim
+from assistant.turns.model import TURN_SECONDS, WITHOUT_AGENT, ChatClaim, TurnClaim
 from assistant.turns.preparing import Route
 from tests.contract import state_machine as asl
 
@@ -31,8 +31,8 @@ BROKEN: list[tuple[asl.Rule, str, Any]] = [
     (asl.tasks_have_timeout_retry_and_catch, "AskClaude.Retry", []),
     (asl.tasks_have_timeout_retry_and_catch, "AskClaude.Catch", None),
     (asl.any_error_stands_alone_and_last, "AskClaude.Catch.0.ErrorEquals", ["States.ALL"]),
-    (asl.any_error_stands_alone_and_last, "AskClaude.Catch.2.ErrorEquals", ["States.ALL", "TurnInvalid"]),
-    (asl.any_error_stands_alone_and_last, "AskClaude.Catch.2.ErrorEquals", ["States.TaskFailed"]),
+    (asl.any_error_stands_alone_and_last, "AskClaude.Catch.3.ErrorEquals", ["States.ALL", "TurnInvalid"]),
+    (asl.any_error_stands_alone_and_last, "AskClaude.Catch.3.ErrorEquals", ["States.TaskFailed"]),
     (asl.no_error_is_listed_twice, "AskClaude.Catch.1.ErrorEquals", ["TurnInvalid"]),
     (asl.heartbeats_are_shorter_than_timeouts, "AskClaude.HeartbeatSeconds", 85),
     (asl.the_language_is_jsonpath, "AskClaude.Assign", {"x": 1}),
@@ -97,12 +97,28 @@ def test_an_ask_state_that_fails_leads_to_the_next_provider_of_the_chain() -> No
     following = [provider.state for provider in PROVIDERS[1:]] + ["ReportFailure"]
     for provider, after in zip(PROVIDERS, following, strict=True):
         caught = {edge.target for edge in asl.edges(MACHINE) if edge.source == provider.state and edge.kind == "catch"}
-        assert caught == {after, "StopTurn"}, provider.state
+        assert caught == {after, "AskAgent", "StopTurn"}, provider.state
 
 
-def test_an_agent_that_does_not_answer_leads_into_the_chain() -> None:
+def test_a_model_that_hands_the_turn_over_leads_to_the_agent() -> None:
+    for provider in PROVIDERS:
+        state = MACHINE["States"][provider.state]
+        caught = asl.handler_of(state["Catch"], "TurnDelegated")
+        assert caught is not None
+        assert (caught["Next"], asl.handler_of(state["Retry"], "TurnDelegated")) == ("AskAgent", None)
+
+
+def test_an_agent_that_does_not_answer_leads_into_the_chain_which_is_told() -> None:
     caught = {edge.target for edge in asl.edges(MACHINE) if edge.source == "AskAgent" and edge.kind == "catch"}
-    assert caught == {PROVIDERS[0].state, "StopTurn"}
+    assert caught == {"GoOnWithoutAgent", "StopTurn"}
+    told = MACHINE["States"]["GoOnWithoutAgent"]
+    assert (told["Next"], told["ResultPath"], told["Result"]) == (PROVIDERS[0].state, "$.route", WITHOUT_AGENT)
+
+
+def test_every_way_to_the_agent_knows_how_long_to_wait_for_a_heartbeat() -> None:
+    assert MACHINE["States"]["AskAgent"]["HeartbeatSecondsPath"] == "$.seconds"
+    to_agent = {edge.source for edge in asl.edges(MACHINE) if edge.target == "AskAgent"}
+    assert to_agent == {"RouteTurn", *(provider.state for provider in PROVIDERS)}
 
 
 def test_the_ask_states_differ_only_in_who_is_asked_and_who_is_next() -> None:

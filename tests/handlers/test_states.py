@@ -40,7 +40,7 @@ def turn(deployed: Deployed) -> dict[str, Any]:
 
 
 def test_prepare_turn_hands_on_ids_and_nothing_else(turn: dict[str, Any]) -> None:
-    assert turn == {"chat_id": str(CHAT), "epoch": 1, "turn": 1, "route": "copilot", "seconds": 0}
+    assert turn == {"chat_id": str(CHAT), "epoch": 1, "turn": 1, "route": "copilot", "seconds": 240}
 
 
 @pytest.mark.parametrize("provider", list(ASK))

@@ -17,7 +17,7 @@ from local.simulators import (
     OpenRouterSimulator,
     ProviderSimulator,
 )
-from local.simulators.answers import ToolCall, results_in, tools_in
+from local.simulators.answers import DELEGATE, ToolCall, results_in, tools_in
 
 KEY = "key-of-the-test"
 NOON = datetime(2026, 11, 10, 12, tzinfo=UTC).timestamp()
@@ -600,6 +600,14 @@ def test_a_model_calls_a_tool_that_it_is_offered_and_answers_after_its_result(
     answered = ask(provider, body | {"messages": [*body["messages"], *_done(whole, "written")]}).json()
     text = answered["content"][0]["text"] if "content" in answered else answered["choices"][0]["message"]["content"]
     assert text.endswith("You said: Write it")
+
+
+def test_a_question_for_the_agent_is_handed_over_where_that_is_offered(provider: ProviderSimulator) -> None:
+    tools = _offered(provider, DELEGATE)
+
+    assert _called(ask(provider, question("Write a file", tools=tools)).json()) == (DELEGATE, {"task": "Write a file"})
+    for body in (question("Write a file"), question("Write a poem", tools=tools)):
+        assert "You said: Write a" in ask(provider, body).text
 
 
 def _offered(provider: ProviderSimulator, name: str) -> list[dict[str, Any]]:

@@ -16,11 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistant.errors import SecretMissing
+from assistant.errors import SecretMissing, TurnDelegated
 from assistant.telegram.client import PREVIEW_TIMEOUT, TelegramMessenger
 from assistant.telegram.parts import units
 from assistant.telegram.preview import THREAD, MonotonicTimer, Pace
 from assistant.turns.model import Preview
+from assistant.turns.texts import HANDED_OVER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,6 +134,18 @@ class Chat:
         with pytest.raises(ValueError, match="from the block"):
             block()
 
+    def hands_over(self, *texts: str, **how: Any) -> None:
+        """A block that shows these texts, and then leaves the answer to the agent."""
+
+        def block() -> None:
+            with self.composing(**how):
+                for text in texts:
+                    self.grows(text, 4.5)
+                raise TurnDelegated
+
+        with pytest.raises(TurnDelegated):
+            block()
+
     def grows(self, text: str, then: float = 0) -> None:
         """The answer so far is this; so many seconds pass."""
         self.timer.after(lambda: self._show(text))
@@ -208,6 +221,28 @@ def test_failing_to_show_typing_is_no_failure(chat: Chat) -> None:
 
 def test_an_error_in_the_block_ends_it_and_leaves(chat: Chat) -> None:
     chat.breaks()
+
+    assert chat.calls == []
+
+
+@pytest.mark.parametrize("group", [False, True])
+def test_who_goes_on_is_said_where_the_answer_would_have_grown(chat: Chat, group: bool) -> None:
+    chat.hands_over(group=group)
+
+    assert chat.methods() == ["sendMessage" if group else "sendMessageDraft"]
+    assert chat.texts() == [HANDED_OVER]
+    assert chat.noted == ([MESSAGE_ID] if group else [])
+
+
+def test_who_goes_on_is_said_in_the_message_that_has_grown(chat: Chat) -> None:
+    chat.hands_over(ENOUGH, group=True)
+
+    assert chat.methods()[-1] == "editMessageText"
+    assert chat.texts() == [ENOUGH, HANDED_OVER]
+
+
+def test_without_a_preview_nobody_says_who_goes_on(chat: Chat) -> None:
+    chat.hands_over(preview=False)
 
     assert chat.calls == []
 

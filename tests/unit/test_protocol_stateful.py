@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from assistant.turns.accepting import Incoming
     from assistant.turns.chain import Provider
     from assistant.turns.ledger import Block, Reservation
-    from assistant.turns.model import Said
+    from assistant.turns.model import Said, Tool
 
 CHATS = ("42", "43")
 MACHINE = json.loads((Path(__file__).parents[2] / "statemachine" / "turn.asl.json").read_text("utf-8"))
@@ -309,7 +309,13 @@ class Walk:
 
     def answerer(self, provider_id: str) -> Callable[..., Answer]:
         def ask(
-            system: str, conversation: Sequence[Said], *, key: str, seconds: float, on_text: Callable[[str], None]
+            system: str,
+            conversation: Sequence[Said],
+            *,
+            key: str,
+            seconds: float,
+            on_text: Callable[[str], None],
+            tool: Tool | None = None,
         ) -> Answer:
             self.gate()
             now = self.world.clock.now()

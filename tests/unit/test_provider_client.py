@@ -62,7 +62,9 @@ def client_of(
 def ask(
     client: ProviderClient, *, seconds: float = 5, key: str = KEY, on_text: Callable[[str], None] = lambda _: None
 ) -> Answer:
-    return client.ask("be brief", [Said("user", QUESTION)], key=key, seconds=seconds, on_text=on_text)
+    answer = client.ask("be brief", [Said("user", QUESTION)], key=key, seconds=seconds, on_text=on_text)
+    assert isinstance(answer, Answer)
+    return answer
 
 
 def asked(handler: Handler, **how: Any) -> Answer:

@@ -57,7 +57,9 @@ def ask(
             Timeouts(5, 5, 5),
             DrivenClock(),
         )
-        return client.ask("be brief", [Said("user", QUESTION)], key=KEY, seconds=60, on_text=lambda _: None)
+        answer = client.ask("be brief", [Said("user", QUESTION)], key=KEY, seconds=60, on_text=lambda _: None)
+        assert isinstance(answer, Answer)
+        return answer
 
 
 def failed(fixture: Fixture, protocols: Mapping[str, WireProtocol] = PROTOCOLS) -> tuple[ProviderError, Wire]:

@@ -9,7 +9,7 @@ import contextlib
 import json
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,7 @@ class ScriptedFunctions:
         self._errors: dict[tuple[str, str], list[str]] = {}
         self._routes: dict[str, list[str]] = {}
         self.calls: Counter[tuple[str, str]] = Counter()
+        self.told: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
 
     def script(self, chat: str, *, routes: list[str], **errors: list[str]) -> None:
         self._routes[chat] = routes
@@ -62,6 +63,7 @@ class ScriptedFunctions:
         chat = event["chat_id"]
         with self._lock:
             self.calls[chat, function] += 1
+            self.told[chat, function].append(event.get("route", ""))
             errors = self._errors.get((chat, function), [])
             error = errors.pop(0) if errors else None
             if error is not None:
@@ -72,7 +74,7 @@ class ScriptedFunctions:
     def _result(self, function: str, event: dict[str, Any]) -> Any:
         if function == "PrepareTurn":
             route = self._routes[event["chat_id"]].pop(0)
-            seconds = 240 if route == "agent" else 1
+            seconds = 1 if route == "wait" else 240
             return {"chat_id": event["chat_id"], "epoch": event["epoch"], "turn": 1, "route": route, "seconds": seconds}
         if "token" in event:
             threading.Thread(target=self._succeed, args=(event["token"],), daemon=True).start()
@@ -198,6 +200,22 @@ def test_the_chain_is_walked_to_its_end_and_the_failure_reported(machine: Machin
 
     asked = ("AskCopilot", "AskOpenRouter", "AskOllamaCloud", "AskClaude")
     assert execution.states == ("PrepareTurn", "RouteTurn", *asked, "ReportFailure", "DeliverReply")
+
+
+def test_a_model_hands_the_turn_over_and_the_agent_answers_it(machine: Machine) -> None:
+    execution = machine.run("delegated", routes=["copilot"], AskCopilot=["TurnDelegated"])
+
+    assert execution.states == ("PrepareTurn", "RouteTurn", "AskCopilot", "AskAgent", "DeliverReply")
+    assert (execution.status, execution.transitions) == ("SUCCEEDED", 6)
+
+
+def test_a_turn_that_the_agent_does_not_answer_goes_into_the_chain_which_is_told(machine: Machine) -> None:
+    execution = machine.run(
+        "delegated-in-vain", routes=["copilot"], AskCopilot=["TurnDelegated"], StartAgent=["AgentUnavailable"]
+    )
+
+    assert execution.states[3:] == ("AskAgent", "GoOnWithoutAgent", "AskCopilot", "DeliverReply")
+    assert machine.functions.told["delegated-in-vain", "AskCopilot"] == ["copilot", "without_agent"]
 
 
 def test_a_delayed_delivery_waits_and_is_delivered(machine: Machine) -> None:

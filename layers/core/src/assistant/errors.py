@@ -12,13 +12,14 @@ catching a base class does not catch its subclasses there: `statemachine/turn.as
     │   │   ├── ProviderUnavailable   5xx, timeout, broken or empty reply: the same once more, then the next
     │   │   ├── ProviderRejected      key, billing or model refused: the next one; the owner has to act
     │   │   └── ProviderDeclined      this question refused, and no other: the next one; nobody is blocked
+    │   ├── TurnDelegated        the model wants the agent to do it: hand the turn to the agent
     │   ├── AgentUnavailable     no task of the agent can be started: the chat lane answers
     │   ├── AgentInterrupted     the agent ended in the middle of the turn: hand it to the next one
+    │   ├── AgentFailed          the agent's run ended without an answer: the chat lane answers
     │   ├── StoreContended       a transaction kept meeting others' writes: the same state once more
     │   ├── TurnInvalid          the state's input names no turn: stop
     │   ├── DeliveryFailed       Telegram was not reached, nothing was sent: send again
     │   └── DeliveryDelayed      Telegram asks us to wait: wait, then send
-    ├── AgentFailed          the agent's run ended without an answer: the chat lane answers
     ├── DeliveryUncertain        sent, but nobody knows whether it arrived: never send again
     ├── DeliveryRefused          the chat can't be written to: give up
     ├── UpdateInvalid            not an update that Telegram would send: answer 200 and forget it
@@ -134,6 +135,10 @@ class SettingMissing(AssistantError):
     """A name that the function needs is absent from its environment, or its value is not of the right kind."""
 
 
+class TurnDelegated(TurnError):
+    """The model that was asked has handed the turn over to the agent; the turn knows its task."""
+
+
 class AgentUnavailable(TurnError):
     """No task of the agent can be started: no capacity, no permission, a limit of the owner's."""
 
@@ -142,7 +147,7 @@ class AgentInterrupted(TurnError):
     """The agent ended in the middle of the turn; the next one may take it."""
 
 
-class AgentFailed(AssistantError):
+class AgentFailed(TurnError):
     """The agent's run ended without an answer: every provider failed, or the run itself."""
 
 

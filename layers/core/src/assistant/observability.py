@@ -129,6 +129,8 @@ class LogJournal:
         _measure(attempt)
 
     def _message(self, attempt: Attempt) -> str:
+        if attempt.outcome == "delegated":
+            return "delegated to the agent"
         if attempt.error is None:
             return "fallback answered" if attempt.fallback else "answered"
         if attempt.provider == self.last:

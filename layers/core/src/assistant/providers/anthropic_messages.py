@@ -5,6 +5,7 @@ Source: Anthropic API reference, "Messages", "Streaming messages" and "Prompt ca
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,12 +13,14 @@ import msgspec
 from assistant.providers.failures import ANTHROPIC_MESSAGES
 from assistant.providers.protocol import Tokens  # noqa: TC001 (msgspec reads the annotations)
 from assistant.providers.refusals import Failure, read_failure
+from assistant.providers.tool_calls import ToolCalls
 from assistant.turns.model import Answer, Said, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from assistant.turns.chain import Provider
+    from assistant.turns.model import Tool
 
 _VERSION = "2023-06-01"
 _OK = 200
@@ -51,12 +54,25 @@ class _MessageStart(msgspec.Struct):
     message: _Started
 
 
+class _Block(msgspec.Struct):
+    type: str
+    id: str | None = None
+    name: str | None = None
+
+
+class _ContentBlockStart(msgspec.Struct):
+    content_block: _Block
+    index: int | None = None
+
+
 class _Delta(msgspec.Struct):
     text: str | None = None
+    partial_json: str | None = None
 
 
 class _ContentBlockDelta(msgspec.Struct):
     delta: _Delta
+    index: int | None = None
 
 
 class _Stop(msgspec.Struct):
@@ -70,13 +86,14 @@ class _MessageDelta(msgspec.Struct):
 
 _TYPE = msgspec.json.Decoder(_Type)
 _MESSAGE_START = msgspec.json.Decoder(_MessageStart)
+_CONTENT_BLOCK_START = msgspec.json.Decoder(_ContentBlockStart)
 _CONTENT_BLOCK_DELTA = msgspec.json.Decoder(_ContentBlockDelta)
 _MESSAGE_DELTA = msgspec.json.Decoder(_MessageDelta)
 _USAGE = msgspec.json.Decoder(_Usage)
 
 
 class AnthropicMessagesReader:
-    """Reads message_start, content_block_delta, message_delta and message_stop; the rest says nothing we need.
+    """Reads the events of a message, its content blocks among them; the rest (ping) says nothing we need.
 
     An event is read by the shape of its type only: other types may be added at any time ("Streaming messages").
     """
@@ -84,6 +101,7 @@ class AnthropicMessagesReader:
     def __init__(self, model: str) -> None:
         self._model = model
         self._text: list[str] = []
+        self._calls = ToolCalls()
         self._counts: dict[str, int] = {}
         self._begun = False
         self._complete = False
@@ -99,14 +117,26 @@ class AnthropicMessagesReader:
                 self._model = started.model or self._model
                 self._count(started.usage)
                 self._counts.pop("output_tokens", None)  # so far: the last event has the total
+            case "content_block_start":
+                self._begin(_CONTENT_BLOCK_START.decode(data))
             case "content_block_delta":
                 self._begun = True
-                self._text.append(_CONTENT_BLOCK_DELTA.decode(data).delta.text or "")
+                self._go_on(_CONTENT_BLOCK_DELTA.decode(data))
             case "message_delta":
                 return self._end(_MESSAGE_DELTA.decode(data))
             case "message_stop":
                 self._complete = True
         return None
+
+    def _begin(self, event: _ContentBlockStart) -> None:
+        block = event.content_block
+        if block.type == "tool_use":
+            self._calls.piece(key=event.index, call_id=block.id, name=block.name, arguments=None)
+
+    def _go_on(self, event: _ContentBlockDelta) -> None:
+        self._text.append(event.delta.text or "")
+        if self._calls and event.delta.partial_json is not None:
+            self._calls.piece(key=event.index, call_id=None, name=None, arguments=event.delta.partial_json)
 
     def _end(self, event: _MessageDelta) -> Failure | None:
         self._count(event.usage)
@@ -125,6 +155,11 @@ class AnthropicMessagesReader:
     def text(self) -> str:
         """The answer's text so far."""
         return "".join(self._text)
+
+    @property
+    def calls(self) -> ToolCalls:
+        """The tools that the model has called so far."""
+        return self._calls
 
     @property
     def begun(self) -> bool:
@@ -164,14 +199,17 @@ class AnthropicMessages:
         """The key and the version of the API."""
         return {"x-api-key": key, "anthropic-version": _VERSION}
 
-    def body(self, provider: Provider, system: str, conversation: Sequence[Said]) -> Mapping[str, Any]:
+    def body(
+        self, provider: Provider, system: str, conversation: Sequence[Said], tool: Tool | None = None
+    ) -> Mapping[str, Any]:
         """A streamed message, with up to two marks for the cache: after the system prompt and after the question.
 
         The next turn finds what this one has written: it looks back up to 20 blocks from its own mark, and the mark
         itself is no part of what is compared ("Prompt caching"). A prefix below the model's minimum is not marked.
         """
         minimum = provider.cache_minimum_tokens
-        size = _bytes(system)
+        tools = [] if tool is None else [_tool(tool)]
+        size = _bytes(system) + sum(_bytes(json.dumps(one)) for one in tools)  # they come before the system prompt
         prompt = _block(system, marked=_worth_caching(size, minimum))
         messages = [{"role": said.role, "content": [_block(said.text)]} for said in conversation]
         if conversation:
@@ -183,6 +221,7 @@ class AnthropicMessages:
             "model": provider.model,
             "max_tokens": provider.max_tokens,
             "stream": True,
+            **({"tools": tools} if tools else {}),
             "system": [prompt],
             "messages": messages,
         }
@@ -190,6 +229,10 @@ class AnthropicMessages:
     def reader(self, model: str) -> AnthropicMessagesReader:
         """A reader of one answer."""
         return AnthropicMessagesReader(model)
+
+
+def _tool(tool: Tool) -> dict[str, Any]:
+    return {"name": tool.name, "description": tool.description, "input_schema": tool.schema}
 
 
 def _block(text: str, *, marked: bool = False) -> dict[str, Any]:

@@ -14,16 +14,18 @@ from assistant.errors import ProviderUnavailable
 from assistant.providers.failures import translate
 from assistant.providers.refusals import read_failure
 from assistant.providers.transport import broken, exchange, read_body, usable_key
+from assistant.turns.model import Delegation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+    from typing import Any
 
     from assistant.errors import ProviderError
     from assistant.providers.protocol import Reader, WireProtocol
     from assistant.providers.refusals import Failure
     from assistant.providers.vendors import Vendor
     from assistant.turns.chain import Provider, Timeouts
-    from assistant.turns.model import Answer, Said
+    from assistant.turns.model import Answer, Said, Tool
     from assistant.turns.ports import Clock
 
 _STREAM_HEADERS = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
@@ -42,9 +44,16 @@ class ProviderClient:
     clock: Clock
 
     def ask(
-        self, system: str, conversation: Sequence[Said], *, key: str, seconds: float, on_text: Callable[[str], None]
-    ) -> Answer:
-        """Ask, and read the streamed answer to its end.
+        self,
+        system: str,
+        conversation: Sequence[Said],
+        *,
+        key: str,
+        seconds: float,
+        on_text: Callable[[str], None],
+        tool: Tool | None = None,
+    ) -> Answer | Delegation:
+        """Ask, and read the streamed answer to its end. A call of the tool counts, whatever is said beside it.
 
         Args:
             system: the system prompt.
@@ -52,6 +61,7 @@ class ProviderClient:
             key: the provider's.
             seconds: to be done in.
             on_text: called with all of the text so far, whenever there is more of it. What it raises is not caught.
+            tool: offered to the model. Without one, calls are as if they had not been made.
 
         Raises:
             ProviderError: of the class that says what to do next. Its text holds nothing of what was said.
@@ -59,28 +69,32 @@ class ProviderClient:
         deadline = time.monotonic() + seconds
         reader = self.protocol.reader(self.provider.model)
         # A generator, so that no exception of on_text runs through the translation of the provider's.
-        with contextlib.closing(self._texts(reader, system, conversation, key, deadline)) as texts:
+        body = self.protocol.body(self.provider, system, conversation, tool)
+        with contextlib.closing(self._texts(reader, body, key, deadline)) as texts:
             for text in texts:
                 on_text(text)
-        return reader.answer()
+        answer = reader.answer()
+        if tool is not None and reader.calls:
+            return Delegation(reader.calls.task(tool, self.provider.id), answer.model, answer.usage)
+        if not answer.text.strip():
+            raise ProviderUnavailable(self.provider.id, "empty answer", may_cost=True)
+        return answer
 
-    def _texts(
-        self, reader: Reader, system: str, conversation: Sequence[Said], key: str, deadline: float
-    ) -> Generator[str]:
+    def _texts(self, reader: Reader, body: Mapping[str, Any], key: str, deadline: float) -> Generator[str]:
         """All of the text so far, whenever there is more of it; ends when the reader has an answer."""
         try:
-            request = self._request(system, conversation, usable_key(self.provider.id, key), deadline)
+            request = self._request(body, usable_key(self.provider.id, key), deadline)
             with exchange(self.http, request, deadline) as response:
                 yield from self._read(reader, response)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             if not reader.complete:  # a connection that breaks once all has been said takes nothing away
                 raise broken(self.provider.id, error, late=time.monotonic() > deadline, may_cost=True) from None
-        if not reader.text.strip():
+        if not (reader.text.strip() or reader.calls):
             raise ProviderUnavailable(self.provider.id, "empty answer", may_cost=True)
         if not reader.complete:
             raise ProviderUnavailable(self.provider.id, "answer cut off", may_cost=True)
 
-    def _request(self, system: str, conversation: Sequence[Said], key: str, deadline: float) -> httpx.Request:
+    def _request(self, body: Mapping[str, Any], key: str, deadline: float) -> httpx.Request:
         url = self.vendor.base_url(key) + self.protocol.path  # may take a request of its own
         left = deadline - time.monotonic()
         if left <= 0:
@@ -89,7 +103,7 @@ class ProviderClient:
             "POST",
             url,
             headers={**self.protocol.headers(key), **self.vendor.headers(), **_STREAM_HEADERS},
-            json=self.protocol.body(self.provider, system, conversation),
+            json=body,
             timeout=httpx.Timeout(min(self.timeouts.read, left), connect=min(self.timeouts.connect, left)),
         )
 

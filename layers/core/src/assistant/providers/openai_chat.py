@@ -13,20 +13,34 @@ import msgspec
 from assistant.providers.failures import OPENAI_CHAT
 from assistant.providers.protocol import Tokens  # noqa: TC001 (msgspec reads the annotations)
 from assistant.providers.refusals import Failure, read_failure
+from assistant.providers.tool_calls import ToolCalls
 from assistant.turns.model import Answer, Said, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from assistant.turns.chain import Provider
+    from assistant.turns.model import Tool
 
 _DONE = "[DONE]"
 _OK = 200
 _BAD_GATEWAY = 502
 
 
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | dict[str, Any] | None = None
+
+
+class _Call(msgspec.Struct):
+    function: _Function
+    index: int | None = None
+    id: str | None = None
+
+
 class _Delta(msgspec.Struct):
     content: str | None = None
+    tool_calls: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Choice(msgspec.Struct):
@@ -53,6 +67,7 @@ class _Chunk(msgspec.Struct):
 
 _CHUNK = msgspec.json.Decoder(_Chunk)
 _USAGE = msgspec.json.Decoder(_Usage)
+_CALLS = msgspec.json.Decoder(list[_Call] | None)
 
 
 class OpenAIChatReader:
@@ -61,6 +76,7 @@ class OpenAIChatReader:
     def __init__(self, model: str) -> None:
         self._model = model
         self._text: list[str] = []
+        self._calls = ToolCalls()
         self._usage: Usage | None = None
         self._begun = False
         self._complete = False
@@ -93,12 +109,31 @@ class OpenAIChatReader:
             return Failure(_OK, moderated=True)
         self._complete = self._complete or choice.finish_reason is not None
         self._text.append(content)
+        if said is not None:
+            self._take_calls(said.tool_calls)
         return None
+
+    def _take_calls(self, raw: msgspec.Raw) -> None:
+        """Take the pieces of calls; what is of a foreign shape is a call of nothing."""
+        try:
+            calls = _CALLS.decode(raw) or ()
+        except msgspec.DecodeError:
+            calls = (_Call(_Function()),)
+        for call in calls:
+            arguments = call.function.arguments
+            if isinstance(arguments, dict):  # as Ollama's own protocol has them
+                arguments = msgspec.json.encode(arguments).decode()
+            self._calls.piece(key=call.index, call_id=call.id, name=call.function.name, arguments=arguments)
 
     @property
     def text(self) -> str:
         """The answer's text so far."""
         return "".join(self._text)
+
+    @property
+    def calls(self) -> ToolCalls:
+        """The tools that the model has called so far."""
+        return self._calls
 
     @property
     def begun(self) -> bool:
@@ -144,7 +179,9 @@ class OpenAIChat:
         """A bearer token."""
         return {"Authorization": f"Bearer {key}"}
 
-    def body(self, provider: Provider, system: str, conversation: Sequence[Said]) -> Mapping[str, Any]:
+    def body(
+        self, provider: Provider, system: str, conversation: Sequence[Said], tool: Tool | None = None
+    ) -> Mapping[str, Any]:
         """A streamed chat completion that ends with its usage.
 
         `max_tokens` is the one name that all three take: Ollama knows no other (Ollama docs, "OpenAI compatibility"),
@@ -157,6 +194,7 @@ class OpenAIChat:
             "max_tokens": provider.max_tokens,
             "stream": True,
             "stream_options": {"include_usage": True},
+            **({} if tool is None else {"tools": [_function(tool)]}),
             "messages": [
                 {"role": "system", "content": system},
                 *({"role": said.role, "content": _content(said)} for said in conversation),
@@ -166,6 +204,11 @@ class OpenAIChat:
     def reader(self, model: str) -> OpenAIChatReader:
         """A reader of one answer."""
         return OpenAIChatReader(model)
+
+
+def _function(tool: Tool) -> dict[str, Any]:
+    function = {"name": tool.name, "description": tool.description, "parameters": tool.schema}
+    return {"type": "function", "function": function}
 
 
 def _content(said: Said) -> str:

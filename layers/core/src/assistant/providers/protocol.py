@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 
     from assistant.providers.failures import Table
     from assistant.providers.refusals import Failure
+    from assistant.providers.tool_calls import ToolCalls
     from assistant.turns.chain import Provider
-    from assistant.turns.model import Answer, Said
+    from assistant.turns.model import Answer, Said, Tool
 
 Tokens = Annotated[int, msgspec.Meta(ge=0, le=10_000_000)]
 """A count of tokens that a provider may tell: more than any model reads is no count, and would use up a budget."""
@@ -33,6 +34,11 @@ class Reader(Protocol):
     @property
     def text(self) -> str:
         """The answer's text so far."""
+        ...
+
+    @property
+    def calls(self) -> ToolCalls:
+        """The tools that the model has called so far."""
         ...
 
     @property
@@ -65,11 +71,13 @@ class WireProtocol(Protocol):
         """The headers that carry the key."""
         ...
 
-    def body(self, provider: Provider, system: str, conversation: Sequence[Said]) -> Mapping[str, Any]:
-        """The request.
+    def body(
+        self, provider: Provider, system: str, conversation: Sequence[Said], tool: Tool | None = None
+    ) -> Mapping[str, Any]:
+        """The request, in which a `tool` is offered.
 
-        Two requests that begin with the same messages begin with the same bytes, whatever `note` the last message has:
-        providers cache what a prompt begins with.
+        Two requests with the same tool that begin with the same messages begin with the same bytes, whatever `note` the
+        last message has: providers cache what a prompt begins with.
         """
         ...
 

@@ -111,6 +111,10 @@ class DynamoTurns:
         """Note that agents died over an open turn; the chat lane answers it."""
         return self._change_open(turn, {"lane": "chat", "killed_agent": True})
 
+    def delegate(self, turn: TurnClaim, task: str, *, deadline: int) -> bool:
+        """Note the task of an open turn."""
+        return self._change_open(turn, {"task": task, "deadline": deadline})
+
     def show_preview(self, turn: TurnClaim, message_id: int | None) -> bool:
         """Note the message in which the answer is seen growing, unless there is another one."""
         noted = _while_open(turn.chat.epoch, {"preview_id": message_id})

@@ -11,9 +11,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from assistant.errors import DeliveryDelayed, DeliveryRefused, DeliveryUncertain
+from assistant.errors import DeliveryDelayed, DeliveryRefused, DeliveryUncertain, TurnDelegated
 from assistant.telegram import parts
 from assistant.telegram.responses import as_reply
+from assistant.turns import texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -126,7 +127,7 @@ class _NoScreen:
         return ""
 
     def show(self, text: str) -> None:
-        """Never called: there is nothing to be seen."""
+        """There is nothing to be seen."""
 
     def take_back(self) -> None:
         """Never called: nothing was shown."""
@@ -231,7 +232,7 @@ class Composing:
         self._thread = threading.Thread(target=self._run, name=THREAD, daemon=True)
         # Of the block, under the lock:
         self._text: str | None = None
-        self._over = self._failed = self._abandoned = False
+        self._over = self._failed = self._delegated = self._abandoned = False
         # Of the thread:
         self._seen: str | None = None
         self._on_screen = ""
@@ -247,9 +248,14 @@ class Composing:
         return self._show
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Stop: nothing new is started, but that what a failed block has shown is taken back."""
+        """Stop: nothing new is started, but that what a failed block has shown is taken back.
+
+        Who goes on, if the answer was handed over to the agent, is said on the same screen: it is gone by itself, or
+        becomes the answer.
+        """
         with self._changed:
             self._over, self._failed = True, kind is not None
+            self._delegated = isinstance(error, TurnDelegated)
             self._changed.notify_all()
         self._thread.join(self._pace.ending)
         self._abandoned = True  # a thread that Lambda froze here and thaws with another turn starts nothing, either
@@ -269,7 +275,9 @@ class Composing:
         while (act := self._await()) is not None:
             act()
         can = not self._abandoned and self._blocked_until <= self._timer.now()
-        if self._failed and self._touched and can:
+        if self._delegated and can:
+            self._attempt(lambda: self._screen.show(texts.HANDED_OVER))
+        elif self._failed and self._touched and can:
             self._attempt(self._screen.take_back)
 
     def _await(self) -> Callable[[], None] | None:

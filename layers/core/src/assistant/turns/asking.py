@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from assistant.errors import CONTEXT_TOO_LONG, ProviderDeclined, ProviderError, ProviderExhausted
-from assistant.turns import texts
+from assistant.errors import CONTEXT_TOO_LONG, ProviderDeclined, ProviderError, ProviderExhausted, TurnDelegated
 from assistant.turns.conversing import Conversation, conversation, exchanges_shown
-from assistant.turns.model import Answer, Answered, Preview, Turn, TurnClaim, Usage
+from assistant.turns.delegating import prompt
+from assistant.turns.lanes import AGENT_SECONDS
+from assistant.turns.model import TURN_SECONDS, Answer, Answered, Delegation, Preview, Turn, TurnClaim, Usage
 
 if TYPE_CHECKING:
     from assistant.turns.chain import Provider, Timeouts
@@ -27,9 +29,9 @@ charged for, and the provider would be taken for slow and kept from everybody. T
 class Attempt:
     """What came of asking a provider, for the journal: figures and names, nothing that was said.
 
-    `outcome` is `answered`, `late` (the turn had its answer by then) or `failed`; `fallback` means that the provider is
-    not the first that could have been asked, or that another is to follow. `budget_used` is the share of the provider's
-    budget in dollars that is gone, where it has one.
+    `outcome` is `answered`, `delegated` (to the agent), `late` (the turn had its answer by then) or `failed`;
+    `fallback` means that the provider is not the first that could have been asked, or that another is to follow.
+    `budget_used` is the share of the provider's budget in dollars that is gone, where it has one.
     """
 
     chat_id: str
@@ -84,10 +86,15 @@ class Asking:
 
         Returns:
             `answered`, `late` if the turn had its answer by then, or `nothing to do`.
+
+        Raises:
+            TurnDelegated: the agent is to answer; also if a try before this one has noted so and then died.
         """
         turn = self.turns.read(claim.chat.chat_id, claim.number)
         if turn is None or not turn.is_open(claim.chat.epoch):
             return "nothing to do"
+        if turn.task is not None and turn.lane is None and not claim.without_agent:
+            raise TurnDelegated("the turn has been handed over to the agent")
         declined_by = (turn.declined_by or "").split()
         if self.provider.id in declined_by:
             raise ProviderDeclined(self.provider.id, "declined before", asked=False)
@@ -115,7 +122,7 @@ class Asking:
         return conversation(
             self.turns.history(claim, after=turn.history_after, since=since, limit=limit),
             turn.text,
-            system=texts.SYSTEM_PROMPT,
+            system=prompt(turn, self.provider).counted,
             provider=self.provider,
             history_messages=self.history_messages,
             now=now,
@@ -132,43 +139,59 @@ class Asking:
         )
         began = self.clock.now()
         try:
-            reservation, answer = self._request(claim, turn, shown, until)
+            reservation, said = self._request(claim, turn, shown, until)
         except ProviderError as error:
             fallback = not _may_be_shortened(shown, error)
             failed = replace(noted.failed(error), fallback=fallback, milliseconds=self._milliseconds(began))
             self.journal.attempted(failed)
             raise
-        cost = self.metering.cost(reservation, answer.usage)
-        kept = Answered(answer, turn.text, self.provider.id, shown.position, cost)
+        cost = self.metering.cost(reservation, said.usage)
         # Stored first: whatever fails after it, what was paid for is not lost.
-        outcome = "answered" if self.turns.answer(claim, kept) else "late"
-        self.metering.answered(reservation, answer.usage)
+        outcome = self._keep(claim, turn, shown, said, cost)
+        self.metering.answered(reservation, said.usage)
         noted = replace(
             noted,
-            model=answer.model,
+            model=said.model,
             outcome=outcome,
             fallback=self.provider.id != turn.preferred,
             milliseconds=self._milliseconds(began),
-            usage=answer.usage,
+            usage=said.usage,
             micro_dollars=cost,
             budget_used=reservation.budget_used(cost),
         )
         self.journal.attempted(noted)
+        if outcome == "delegated":
+            raise TurnDelegated("the model hands the turn over to the agent")
         return outcome
 
-    def _request(self, claim: TurnClaim, turn: Turn, shown: Conversation, until: float) -> tuple[Reservation, Answer]:
+    def _keep(self, claim: TurnClaim, turn: Turn, shown: Conversation, said: Answer | Delegation, cost: int) -> str:
+        """Store what the model said, unless the turn had its answer by then; what came of it."""
+        if isinstance(said, Delegation):
+            # Should the agent not answer, the chat lane still has its own time.
+            deadline = int(self.clock.now()) + AGENT_SECONDS + TURN_SECONDS
+            return "delegated" if self.turns.delegate(claim, said.task, deadline=deadline) else "late"
+        kept = Answered(said, turn.text, self.provider.id, shown.position, cost)
+        return "answered" if self.turns.answer(claim, kept) else "late"
+
+    def _request(
+        self, claim: TurnClaim, turn: Turn, shown: Conversation, until: float
+    ) -> tuple[Reservation, Answer | Delegation]:
         seconds = until - self.clock.now()
         if seconds < LEAST_SECONDS:
             raise ProviderExhausted(self.provider.id, "turn deadline", asked=False)
         key = self.metering.key()
         holder = f"{claim.chat.execution}-{claim.number}"
-        reservation = self.metering.reserve(holder, input_bytes=shown.size(texts.SYSTEM_PROMPT))
+        told = prompt(turn, self.provider)
+        reservation = self.metering.reserve(holder, input_bytes=shown.size(told.counted))
+        composing = self.messenger.composing(claim.chat.chat_id, turn.thread_id, self._preview(claim, turn))
         try:
-            with self.messenger.composing(claim.chat.chat_id, turn.thread_id, self._preview(claim, turn)) as show:
-                answer = self.model.ask(texts.SYSTEM_PROMPT, shown.said(), key=key, seconds=seconds, on_text=show)
+            with contextlib.suppress(TurnDelegated), composing as show:
+                said = self.model.ask(told.system, shown.said(), key=key, seconds=seconds, on_text=show, tool=told.tool)
+                if isinstance(said, Delegation):
+                    raise TurnDelegated("for who shows what is being written")
         except ProviderError as error:
             raise self.metering.failed(reservation, error) from None
-        return reservation, answer
+        return reservation, said
 
     def _preview(self, claim: TurnClaim, turn: Turn) -> Preview | None:
         if not self.stream:

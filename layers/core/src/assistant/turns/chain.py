@@ -71,6 +71,7 @@ class Provider:
     Attributes:
         state: the state, and the function, that asks it.
         concurrency: requests that it takes at a time; None for any number, else 1.
+        tools: whether the model may be offered tools.
         carry_over: whether what is left of a day's budget adds to the later days of its month.
         cache_minimum_tokens: the shortest prefix that the model caches, where a prefix has to be marked for it.
     """
@@ -87,6 +88,7 @@ class Provider:
     price: Price
     budgets: tuple[Budget, ...]
     concurrency: Literal[1] | None = None
+    tools: bool = False
     carry_over: bool = False
     cache_minimum_tokens: int | None = None
 

@@ -32,14 +32,22 @@ def is_warm(agent: Agent, now: float) -> bool:
 def lane(mode: AgentMode, turn: Turn, agent: Agent, now: float) -> Lane:
     """The lane of a turn.
 
-    What the person chose by `/agent` or `/ask` counts. Otherwise a cold chat is answered by a provider, in seconds; a
-    chat whose agent is warm by the agent. In `always` every turn waits for the agent, in `off` none does.
+    What the person chose by `/agent` or `/ask` counts, and then what a model has handed over. Otherwise a cold chat is
+    answered by a provider, in seconds; a chat whose agent is warm by the agent. In `always` every turn waits for the
+    agent, in `off` none does.
     """
     if mode == "off":
         return "chat"
     if turn.lane is not None:
         return turn.lane
+    if turn.task is not None:
+        return "agent"
     return "agent" if mode == "always" or is_warm(agent, now) else "chat"
+
+
+def may_delegate(mode: AgentMode, turn: Turn) -> bool:
+    """Whether a model that is asked may hand the turn to the agent, instead of answering."""
+    return mode == "auto" and turn.lane is None
 
 
 def heartbeat_seconds(agent: Agent, now: float) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import astuple, dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from assistant.errors import TurnInvalid
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 TURN_SECONDS = 240
 """A turn's deadline in the chat lane: no provider is asked later than this after the turn was prepared."""
+
+WITHOUT_AGENT = "without_agent"
+"""The route of a turn that the agent did not answer."""
 
 type Lane = Literal["chat", "agent"]
 """Who answers: a provider asked straight away, or the chat's agent."""
@@ -77,7 +80,8 @@ class Turn:
     """One question, its answer, and how far the answer has been delivered.
 
     `lane` is the one that the person chose, if they did; `killed_agent`: agents died over it, so that the chat lane has
-    to answer. `preferred` is the first provider of the chain that has a key,
+    to answer. `may_delegate`: whether a model may hand it to the agent, and `task` what one that did wants to be done.
+    `preferred` is the first provider of the chain that has a key,
     `declined_by` the ids of those that refused this very question, separated by blanks. `ttl` is None until the turn
     has ended: a chat whose open turn expired could never go on.
     """
@@ -96,6 +100,8 @@ class Turn:
     sender_id: str = ""
     lane: Lane | None = None
     killed_agent: bool | None = None
+    may_delegate: bool | None = None
+    task: str | None = None
     preferred: str | None = None
     declined_by: str | None = None
     attempts: int = 1
@@ -151,6 +157,29 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
+class Tool:
+    """Something that a model may call instead of answering; it takes one text.
+
+    Attributes:
+        name: its name.
+        description: for the model: what it does and when to call it.
+        argument: name of the text.
+        meaning: for the model: what the text says.
+    """
+
+    name: str
+    description: str
+    argument: str
+    meaning: str
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """What it takes, as JSON Schema; the same bytes each time, since what is cached begins with them."""
+        argument = {"type": "string", "description": self.meaning}
+        return {"type": "object", "properties": {self.argument: argument}, "required": [self.argument]}
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens of one request, as the provider counted them; none is in two of the figures.
 
@@ -172,6 +201,15 @@ class Answer:
     """What a provider said; `usage` is None where it does not count."""
 
     text: str
+    model: str
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delegation:
+    """What a model said that called its tool: the task for the agent. `usage`: as an answer's."""
+
+    task: str
     model: str
     usage: Usage | None = None
 
@@ -263,15 +301,19 @@ class ChatClaim:
 
 @dataclass(frozen=True, slots=True)
 class TurnClaim:
-    """A turn and the claim that works on it: the input of the states after PrepareTurn."""
+    """A turn and the claim that works on it: the input of the states after PrepareTurn.
+
+    `without_agent`: the agent was asked in vain, and a provider has to answer.
+    """
 
     chat: ChatClaim
     number: int
+    without_agent: bool = False
 
     @classmethod
     def parse(cls, event: object) -> TurnClaim:
         """Read the turn from a state's input; TurnInvalid if it holds none."""
         match event:
-            case {"turn": int(number)}:
-                return cls(ChatClaim.parse(event), number)
+            case {"turn": int(number), **others}:
+                return cls(ChatClaim.parse(event), number, others.get("route") == WITHOUT_AGENT)
         raise TurnInvalid("the input holds no turn")

@@ -23,12 +23,14 @@ if TYPE_CHECKING:
         Answered,
         Chat,
         ChatClaim,
+        Delegation,
         Exchange,
         InboxMessage,
         Notice,
         Preview,
         Said,
         Show,
+        Tool,
         Turn,
         TurnClaim,
         Used,
@@ -137,6 +139,10 @@ class Turns(Protocol):
 
     def keep_from_agent(self, turn: TurnClaim) -> bool:
         """Note that agents died over an open turn: a provider has to answer it."""
+        ...
+
+    def delegate(self, turn: TurnClaim, task: str, *, deadline: int) -> bool:
+        """Note the task of an open turn that the agent is to do, and its new deadline."""
         ...
 
     def show_preview(self, turn: TurnClaim, message_id: int | None) -> bool:
@@ -406,8 +412,12 @@ class LanguageModel(Protocol):
         key: str,
         seconds: float,
         on_text: Callable[[str], None],
-    ) -> Answer:
-        """Ask within `seconds`; a ProviderError if it does not answer. `on_text` is shown the text as it grows."""
+        tool: Tool | None = None,
+    ) -> Answer | Delegation:
+        """Ask within `seconds`; a ProviderError if it does not answer. `on_text` is shown the text as it grows.
+
+        A `tool` is offered, to be called with the task for the agent.
+        """
         ...
 
 
@@ -442,6 +452,6 @@ class Messenger(Protocol):
         """Show that an answer is being written, for as long as the block lasts.
 
         What the block gives the function it gets is shown as the answer so far, where there is a `preview`; if the
-        block ends with an error, that is taken back.
+        block ends with an error, that is taken back, and with TurnDelegated it is said who goes on.
         """
         ...

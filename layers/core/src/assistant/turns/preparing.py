@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from assistant.errors import StoreContended, TurnInvalid
 from assistant.turns import texts
-from assistant.turns.lanes import AGENT_SECONDS, heartbeat_seconds, lane
+from assistant.turns.lanes import AGENT_SECONDS, COLD_SECONDS, heartbeat_seconds, lane, may_delegate
 from assistant.turns.ledger import ChainState
 from assistant.turns.model import TURN_SECONDS, Chat, ChatClaim, InboxMessage, Turn, TurnStatus
 from assistant.turns.waking import pause_seconds
@@ -31,7 +31,8 @@ IDLE, DELIVER, WAIT, FAIL, AGENT = "idle", "deliver", "wait", "fail", "agent"
 class Route:
     """Where RouteTurn goes: `route` is a provider's id, `agent`, `deliver`, `wait`, `fail` or `idle`.
 
-    `seconds`: to wait before the delivery, or between two heartbeats of the agent.
+    `seconds`: to wait before the delivery, or between two heartbeats of the agent, who may be handed what goes to a
+    provider.
     """
 
     claim: ChatClaim
@@ -105,7 +106,7 @@ class Preparation:
         failed = self.turns.read(claim.chat_id, chat.failed_turn) if chat.failed_turn is not None else None
         if failed is None:
             return self._say(claim, chat, command, texts.NOTHING_TO_RETRY)
-        again = self._opened(claim, replace(failed, attempts=0, parks=0, parked_at=None, declined_by=None))
+        again = self._opened(claim, replace(failed, attempts=0, parks=0, parked_at=None, declined_by=None, task=None))
         return self._ask(claim, again, [command], before=failed, keys_may_be_new=True)
 
     def _repeat(self, claim: ChatClaim, chat: Chat, command: InboxMessage) -> Route:
@@ -141,7 +142,7 @@ class Preparation:
         if retry:  # a question of its own: should nobody answer, that is said
             absorbed = replace(absorbed, parks=0, parked_at=None, declined_by=None)
         if retry or (turn.retry_at or 0) <= now or self._chain_state().entry(absorbed) is not None:
-            opened = self._opened(claim, replace(absorbed, attempts=0))
+            opened = self._opened(claim, replace(absorbed, attempts=0, task=None))
             return self._ask(claim, opened, taken, before=turn, keys_may_be_new=bool(retry))
         self._open(claim, absorbed, taken, before=turn)
         due_at = turn.retry_at or int(now)
@@ -180,7 +181,9 @@ class Preparation:
         opened = replace(turn, preferred=state.preferred())
         if agent is not None and lane(self.mode, opened, agent, state.now) == "agent":
             # Should the agent not answer, the chat lane still has its own time.
-            opened = replace(opened, deadline=opened.deadline + AGENT_SECONDS)
+            opened = replace(opened, deadline=opened.deadline + AGENT_SECONDS, may_delegate=None)
+        elif agent is not None:
+            opened = replace(opened, may_delegate=may_delegate(self.mode, opened) or None)
         self._open(claim, opened, taken, before=before)
         return self._route(claim, opened, state, agent, keys_may_be_new=keys_may_be_new)
 
@@ -196,7 +199,8 @@ class Preparation:
         """Where an open turn is answered."""
         if agent is not None and lane(self.mode, turn, agent, state.now) == "agent":
             return Route(claim, AGENT, turn.number, seconds=heartbeat_seconds(agent, state.now))
-        return Route(claim, state.entry(turn, keys_may_be_new=keys_may_be_new) or FAIL, turn.number)
+        entry = state.entry(turn, keys_may_be_new=keys_may_be_new) or FAIL
+        return Route(claim, entry, turn.number, seconds=COLD_SECONDS)  # should a model hand it over
 
     def _agent(self, claim: ChatClaim) -> Agent | None:
         """The chat's agent; None, and no read, where there are no agents."""

@@ -123,8 +123,32 @@ helps.
 - These instructions are no secret, but nobody wants to read them: if asked, say in a sentence or two what they are \
 about."""
 
+_WITHOUT_TOOLS = """\
+- Here you have no tools: no internet, no files, no calendar, no mail, no reminders, no memory beyond this \
+conversation. You can't send, book, buy, look up or watch anything, and you can't write first. Never say or imply \
+that you did or will do such a thing; do what can be done with words (a draft, a plan, a checklist) and say what is \
+left for the person to do."""
+_WITH_TOOL = """\
+- You have one tool, delegate_to_agent. It hands the last message over to your agent, who answers in your stead and \
+has what you lack: the web, a folder of files that is kept, and a shell to run programs in. The agent sleeps most of \
+the time, takes half a minute to wake up, and costs money by the minute. Hand over what can't be done well without \
+it: something to look up or to check as of today, a file to read, write or keep, a program to run, a fact to be \
+remembered for good. Answer yourself whatever words can do, and do not hand over what the agent can't do either: it \
+has no calendar, no mail and no accounts of the person's, it can't buy or book.
+- Beside that tool you have nothing: no memory beyond this conversation, and you can't write first. Never say or \
+imply that you did, do or will do something that you only could hand over; either call the tool, or do what can be \
+done with words (a draft, a plan, a checklist) and say what is left for the person to do."""
+_WITHOUT_AGENT = "There are these and no others: /new"
+_OF_AGENT = (
+    "There are these and no others: /agent and a task has the agent do it, /ask and a question has a language model "
+    "answer it straight away, /new"
+)
+SYSTEM_PROMPT_WITH_AGENT = SYSTEM_PROMPT.replace(_WITHOUT_TOOLS, _WITH_TOOL).replace(_WITHOUT_AGENT, _OF_AGENT)
+"""For a model that may hand the message over: as stable as the other, since what is cached begins with it."""
+
 NOTHING_TO_RETRY = "There is nothing to ask again: every message has been answered."
 NOTHING_TO_REPEAT = "There is no answer to send again yet."
+HANDED_OVER = "My agent does this. If it is asleep, it needs half a minute to wake up."
 MAY_BE_MISSING = "Part of my last answer may not have arrived. Send /again to get it once more."
 FAILED = (
     "I am sorry: none of the language models could answer this, and I have stopped trying. "
