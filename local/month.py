@@ -246,7 +246,7 @@ class Month:
     """The month as it passes."""
 
     options: Options
-    client: DynamoDBClient = field(default_factory=lambda: SmallDynamoDb().as_client())
+    client: DynamoDBClient = field(default_factory=lambda: SmallDynamoDb("runtime").as_client())
     clock: DrivenClock = field(default_factory=lambda: DrivenClock(START.timestamp()))
     answered: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     refusals: list[Refusal] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""A bridge over the stores on moto, with all of OpenClaw played."""
+"""A bridge over the stores, with all of OpenClaw played."""
 
 from __future__ import annotations
 
@@ -8,11 +8,7 @@ import time
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count
 from typing import TYPE_CHECKING, Any
-
-import boto3
-from moto import mock_aws
 
 from agent.bridge import Bridge, Habits
 from agent.gateway import GatewayDied
@@ -23,14 +19,13 @@ from agent.openclaw import OpenClaw
 from agent.relay_call import NO_TURN, RelayedTurn
 from agent.spending import Spending
 from agent.threads import Threads
-from assistant.stores.dynamodb import Table
 from assistant.turns.agents import Generation, Mailbox
-from tests.doubles import CHAT, World, create_table
+from tests.doubles import CHAT, small_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-    from tests.doubles import DrivenClock
+    from tests.doubles import DrivenClock, World
     from tests.unit.test_agents import Fleet
 
 IDLE_SECONDS = 900
@@ -52,19 +47,8 @@ async def until(condition: Callable[[], object], seen: object = None) -> None:
 
 @contextmanager
 def shared_tables() -> Iterator[Callable[..., World]]:
-    """Worlds with tables of their own in one moto: making a client takes longer than most tests."""
-    made = count()
-    with mock_aws():
-        client = boto3.client("dynamodb")
-
-        def a_new_world(**parts_of_it: Any) -> World:
-            number = next(made)
-            conversations, runtime = Table(client, f"conversations-{number}"), Table(client, f"runtime-{number}")
-            create_table(client, conversations.name)
-            create_table(client, runtime.name)
-            return World(conversations, runtime, **parts_of_it)
-
-        yield a_new_world
+    """Makes worlds, each with tables of its own."""
+    yield small_world
 
 
 class DrivenTime:

@@ -284,7 +284,7 @@ def test_by_itself_without_openclaw_it_says_so_and_ends(
 def test_for_a_chat_without_openclaw_the_turn_is_left_to_the_chat_lane(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], owner: str
 ) -> None:
-    with a_world(agent_mode="always") as world:
+    with a_world(own_client=True, agent_mode="always") as world:
         fleet = Fleet(world)
         fleet.hand_over(fleet.turn("a question that no log may hold"))
         environment = {

@@ -167,7 +167,7 @@ def a_scene(
     chain: Callable[[Chain], Chain] = lambda c: c,
 ) -> Iterator[Scene]:
     """A relay between an agent and the simulated providers; `at`: where a provider is instead."""
-    with a_world(own_client=True) as world:
+    with a_world() as world:
         tables = Gate(world.runtime.client)
         outside = Outside(world.clock)
         world.secrets.values.update(outside.secrets)

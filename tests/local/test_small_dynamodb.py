@@ -1,13 +1,18 @@
-"""The ledger's small table does what moto does: every request of a busy month is made of both."""
+"""DynamoDB in dictionaries does what moto does: every request of a busy month and of random walks is made of both."""
 
+from collections import Counter
+from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from io import StringIO
 from types import SimpleNamespace
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
+from moto import mock_aws
 from rich.console import Console
 
 from assistant.stores.dynamodb import Refused, Table, Update
@@ -17,7 +22,11 @@ from local.expressions import Scope
 from local.month import BUSY, Month
 from local.simulators.faults import Fault
 from local.small_dynamodb import Cancelled, SmallDynamoDb, transaction_of_one
+from tests.doubles import create_table
+from tests.unit.test_protocol_stateful import walk
 
+N1 = {"N": "1"}
+VALUES = {":one": N1, ":two": {"N": "2"}, ":three": {"S": "3"}}
 QUIET = Console(file=StringIO())
 REFUSED = "ConditionalCheckFailedException"
 
@@ -32,7 +41,7 @@ class Both:
     exceptions = SimpleNamespace(ConditionalCheckFailedException=BothRefused, TransactionCanceledException=Cancelled)
 
     def __init__(self) -> None:
-        self.small, self.moto = SmallDynamoDb(), DirectDynamoDb()
+        self.small, self.moto = SmallDynamoDb("runtime"), DirectDynamoDb()
         self.moto.create_table("runtime")
         self.compared: dict[str, int] = {}
         self.refused = 0
@@ -80,17 +89,111 @@ def test_every_request_of_a_busy_month_gets_the_answer_that_moto_gives(*, carry_
     assert both.refused > 0
 
 
+class BothWhole:
+    """Makes every request that the stores make of moto, as boto3's client, and of the small one, and compares."""
+
+    def __init__(self) -> None:
+        self.small, self.moto = SmallDynamoDb(), boto3.client("dynamodb")
+        self.exceptions = self.moto.exceptions
+        self.compared: Counter[str] = Counter()
+
+    def create_table(self, **request: Any) -> None:
+        self.small.create_table(**request)
+        self.moto.create_table(**request)
+
+    def get_paginator(self, operation: str) -> Any:
+        def paginate(**request: Any) -> Any:
+            paged = [
+                [item for page in client.get_paginator(operation).paginate(**request) for item in page["Items"]]
+                for client in (self.small, self.moto)
+            ]
+            assert sorted(map(str, map(sorted, paged[0]))) == sorted(map(str, map(sorted, paged[1])))
+            self.compared["paginate"] += 1
+            return [{"Items": paged[1]}]
+
+        return SimpleNamespace(paginate=paginate)
+
+    def __getattr__(self, operation: str) -> Any:
+        def call(**request: Any) -> Any:
+            small, moto = (_outcome(client, operation, deepcopy(request)) for client in (self.small, self.moto))
+            assert small[0] == moto[0], request
+            self.compared[small[0].get("code", operation)] += 1
+            if moto[1] is not None:
+                raise moto[1]
+            return moto[0]
+
+        return call
+
+
+def _outcome(client: Any, operation: str, request: dict[str, Any]) -> tuple[dict[str, Any], ClientError | None]:
+    """What came of a request, as far as the stores look at it."""
+    try:
+        answer = getattr(client, operation)(**request)
+    except ClientError as error:
+        told: Any = error.response
+        reasons = [(each["Code"], each.get("Item")) for each in told.get("CancellationReasons", [])]
+        return {"code": told["Error"]["Code"], "reasons": reasons, "item": told.get("Item")}, error
+    return {name: answer[name] for name in ("Item", "Items", "Attributes") if name in answer}, None
+
+
+@pytest.fixture
+def both_whole() -> Iterator[Any]:
+    with mock_aws():
+        yield BothWhole()
+
+
+def test_every_request_of_a_walk_with_crashes_gets_the_answer_that_moto_gives(both_whole: Any) -> None:
+    walk(10, both_whole)
+
+    assert both_whole.compared["get_item"] > 50
+    assert both_whole.compared["TransactionCanceledException"] > 0
+    assert both_whole.compared["ConditionalCheckFailedException"] > 0
+
+
+INVALID = [
+    {"UpdateExpression": "SET a = :a", "ExpressionAttributeValues": {":a": N1, ":b": N1}},
+    {"UpdateExpression": "SET a = :a"},
+    {"UpdateExpression": "SET status = :a", "ExpressionAttributeValues": {":a": N1}},
+    {"UpdateExpression": "SET a = :a REMOVE a", "ExpressionAttributeValues": {":a": N1}},
+    {"UpdateExpression": "SET sk = :a", "ExpressionAttributeValues": {":a": {"S": "x"}}},
+    {"UpdateExpression": "SET a = b"},
+    {"UpdateExpression": "SET due_at = :a", "ExpressionAttributeValues": {":a": {"S": "x"}}},
+]
+
+
+@pytest.mark.parametrize("update", INVALID)
+def test_what_dynamodb_would_refuse_is_refused(both_whole: Any, update: dict[str, Any]) -> None:
+    create_table(both_whole, "runtime")
+    key = {"TableName": "runtime", "Key": {"pk": {"S": "p"}, "sk": {"S": "s"}}}
+
+    for client in (both_whole.small, both_whole.moto):
+        with pytest.raises(ClientError) as refused:
+            client.update_item(**key, **update)
+        assert refused.value.response["Error"]["Code"] == "ValidationException"
+
+
+def test_a_query_comes_in_pages_either_way_round() -> None:
+    small = SmallDynamoDb("runtime")
+    table = Table(small.as_client(), "runtime")
+    table.transact(*(table.put("p", f"{number:02d}", {"n": number}) for number in range(30)))
+    table.transact(*(table.put("p", f"big{number}", {"text": "x" * 350_000}) for number in range(5)))
+
+    assert [item["n"] for item in table.query("p", "05", "08")] == [5, 6, 7, 8]
+    assert [item["n"] for item in table.query("p", "00", "99", limit=3, newest_first=True)] == [29, 28, 27]
+    assert len(table.query("p", "big", "big~")) == 5
+
+
 def test_a_transaction_of_one_update_is_made_or_refused_with_what_was_there() -> None:
-    table = Table(SmallDynamoDb().as_client(), "runtime")
-    add = Update(also=["n = if_not_exists(n, :zero) + :one"], condition="attribute_not_exists(full)")
+    table = Table(SmallDynamoDb("runtime").as_client(), "runtime")
+    add = Update(also=["n = if_not_exists(n, :zero) + :one"], condition="attribute_not_exists(closed)")
 
     def change(**put: bool) -> Refused | None:
         return table.transact(table.change("p", "s", replace(add, put=put, values={"zero": 0, "one": 1})))
 
     assert change() is None
-    assert change(full=True) is None
-    assert change() == Refused([{"n": 2, "full": True, "pk": "p", "sk": "s"}], [True])
-    assert table.get("p", "s") == {"n": 2, "full": True, "pk": "p", "sk": "s"}
+    assert change(closed=True) is None
+    assert change() == Refused([{"n": 2, "closed": True, "pk": "p", "sk": "s"}], [True])
+    assert table.get("p", "s") == {"n": 2, "closed": True, "pk": "p", "sk": "s"}
 
 
 @pytest.mark.parametrize(
@@ -102,15 +205,19 @@ def test_a_transaction_of_one_update_is_made_or_refused_with_what_was_there() ->
         ("attribute_not_exists(gone) AND (a <> :two OR gone = :two)", True),
         ("gone <= :two", False),
         ("word > :two", False),
+        ("gone <> :two AND word <> :two AND NOT b <> :two", True),
+        ("a IN (:one, :two) AND NOT a IN (:two)", True),
+        ("b BETWEEN :one AND :two AND NOT a BETWEEN :two AND :two", True),
+        ("begins_with(word, :three) AND NOT begins_with(gone, :three)", True),
     ],
 )
 def test_a_condition_is_read_as_it_stands(text: str, *, holds: bool) -> None:
     item = {"a": {"N": "1"}, "b": {"N": "2"}, "word": {"S": "3"}}
 
-    assert expressions.condition(text)(Scope(item, {"#n": "a"}, {":two": {"N": "2"}})) is holds
+    assert expressions.condition(text)(Scope(item, {"#n": "a"}, VALUES)) is holds
 
 
-@pytest.mark.parametrize("text", ["contains(a, :b)", "a =", "a = :b c", "a.b = :c", "NOT a = :b", ""])
+@pytest.mark.parametrize("text", ["contains(a, :b)", "a =", "a = :b c", "a.b = :c", "a IN :b", ""])
 def test_a_condition_that_is_not_understood_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match="not an expression"):
         expressions.condition(text)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from assistant.errors import DeliveryDelayed, DeliveryFailed, DeliveryRefused
-from tests.unit.test_protocol_stateful import ACTIONS, Killed, Walk, tables
+from local.small_dynamodb import SmallDynamoDb
+from tests.unit.test_protocol_stateful import ACTIONS, Killed, Walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,10 +108,9 @@ class GroupWalk(Walk):
         assert len(unfinished) <= len(self.orphans) + self.refused
 
 
-@pytest.fixture(scope="module")
-def client() -> Iterator[Any]:
-    with tables() as made:
-        yield made
+@pytest.fixture
+def client() -> SmallDynamoDb:
+    return SmallDynamoDb()
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -12,14 +12,11 @@ import json
 import random
 import threading
 from collections import Counter, defaultdict
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import boto3
 import pytest
-from moto import mock_aws
 
 from assistant.errors import (
     DeliveryDelayed,
@@ -39,10 +36,11 @@ from assistant.turns.chain import Budget
 from assistant.turns.failing import FailureReport
 from assistant.turns.ledger import window_kind, window_name
 from assistant.turns.model import Answer, ChatClaim, Turn, TurnClaim, TurnStatus, Usage
+from local.small_dynamodb import SmallDynamoDb
 from tests.doubles import World, create_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from assistant.errors import ProviderError
     from assistant.turns.accepting import Incoming
@@ -625,12 +623,6 @@ def _error_name(activity: Activity, lots: random.Random) -> str:
     return type(activity.error).__name__
 
 
-@contextmanager
-def tables() -> Iterator[Any]:
-    with mock_aws():
-        yield boto3.client("dynamodb")
-
-
 def walk(seed: int, client: Any) -> Walk:
     taken = Walk(seed, client)
     for _ in range(ACTIONS):
@@ -640,10 +632,9 @@ def walk(seed: int, client: Any) -> Walk:
     return taken
 
 
-@pytest.fixture(scope="module")
-def client() -> Iterator[Any]:
-    with tables() as made:
-        yield made
+@pytest.fixture
+def client() -> SmallDynamoDb:
+    return SmallDynamoDb()
 
 
 @pytest.mark.parametrize("seed", SEEDS)
