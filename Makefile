@@ -28,7 +28,7 @@ local: $(BUILD)/.built ## chat with the assistant in this terminal, until Ctrl-C
 	@python -m local chat $(ARGS)
 
 test: $(BUILD)/.built ## every test that needs neither Docker nor Node
-	@python -m pytest -q -n 2 --dist worksteal --cov --cov-report= tests/unit tests/handlers tests/contract tests/container
+	@python -m pytest -q -n 2 --dist worksteal --cov --cov-report= tests/unit tests/handlers tests/contract tests/container tests/operate
 	@python -m pytest -q -n 2 --dist worksteal tests/workflow tests/local tests/sam
 	@coverage report --fail-under=95
 	@coverage report --fail-under=100 --include='*/assistant/turns/*'

@@ -13,7 +13,7 @@ def aws_error(service: str, code: str, message: str, status: int = HTTPStatus.BA
     """An error that the service's SDK turns into a ClientError.
 
     Args:
-        service: signing name; decides between XML (S3), query XML (STS, IAM) and JSON.
+        service: signing name; decides between XML (S3), query XML (STS, IAM, CloudFormation) and JSON.
         code: the error's name; a namespace before `#` is allowed in JSON.
         message: for people.
         status: HTTP status.
@@ -25,7 +25,7 @@ def aws_error(service: str, code: str, message: str, status: int = HTTPStatus.BA
     if service == "s3":
         xml = f"<Error><Code>{short}</Code><Message>{message}</Message><RequestId>{request_id}</RequestId></Error>"
         return _answer(xml, status, headers, "application/xml")
-    if service in {"sts", "iam"}:
+    if service in {"sts", "iam", "cloudformation"}:
         error = f"<Error><Type>Sender</Type><Code>{short}</Code><Message>{message}</Message></Error>"
         xml = f"<ErrorResponse>{error}<RequestId>{request_id}</RequestId></ErrorResponse>"
         return _answer(xml, status, headers, "text/xml")

@@ -34,8 +34,10 @@ from local.functions import Function, Invocation
 from local.gate import Denied, Gate
 from local.http_api import HttpApi
 from local.lambda_api import LambdaApi
+from local.log_events import LogEvents
 from local.runtime import Runtime
 from local.server import Environ, StartResponse, WebServer, WsgiApp
+from local.stacks import StackResource, Stacks, StackState
 from local.template import ACCOUNT, REGION, Template
 
 ROOT = Path(__file__).parent.parent
@@ -195,6 +197,11 @@ class LocalCloud:
         return f"http://127.0.0.1:{self._server.port}"
 
     @property
+    def admin_key(self) -> str:
+        """The access key id of an administrator, for another program; nobody checks the secret that goes with it."""
+        return _ADMIN_KEY
+
+    @property
     def resources(self) -> dict[str, str]:
         """What `Ref` gives for each resource, and its ARN as `<LogicalId>.Arn`."""
         found = {name: created.ref for name, created in self._deployer.resources.items()}
@@ -231,6 +238,11 @@ class LocalCloud:
     def bus(self) -> EventBus:
         """EventBridge's default bus."""
         return self._bus
+
+    @property
+    def stack(self) -> StackState:
+        """How CloudFormation says that the stack is."""
+        return self._stacks.state
 
     @property
     def fargate(self) -> Fargate:
@@ -361,6 +373,7 @@ class LocalCloud:
             variables=self._task_variables(),
             stop_limit_s=self._stop_limit_s,
         )
+        self._stacks = Stacks(self._stack_resources, self._stack_parameters(), lambda: self.outputs)
         self._front = Front(
             clock=self.clock,
             runtime=self._runtime,
@@ -370,6 +383,8 @@ class LocalCloud:
             gate=self._gate,
             faults=self.faults,
             mounts=self._mounts,
+            stacks=self._stacks,
+            log_events=LogEvents(self._lines_of_group),
         )
         self._engine = Engine(
             clock=self.clock,
@@ -388,6 +403,28 @@ class LocalCloud:
     def _serve(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         # Not the front itself: it needs the Lambda API, which needs the server's address.
         return self._front(environ, start_response)
+
+    def _stack_parameters(self) -> dict[str, str]:
+        return {name: str(value) for name, value in self._template.parameters.items() if not name.startswith("AWS::")}
+
+    def _stack_resources(self) -> list[StackResource]:
+        types = {resource.logical_id: resource.type for resource in self._template.resources}
+        return [StackResource(name, each.ref, types[name]) for name, each in self._deployer.resources.items()]
+
+    def _lines_of_group(self, group: str) -> list[str] | None:
+        """The lines of a log group, by the template's habit of naming it after what writes to it."""
+        for name, each in self._deployer.resources.items():
+            if each.ref == group and name.endswith("LogGroup"):
+                return self._lines_of(name.removesuffix("LogGroup"))
+        return None
+
+    def _lines_of(self, writer: str) -> list[str]:
+        if writer == "Agent":
+            return [line for task in self._fargate.tasks for line in self._fargate.logs(task["taskArn"])]
+        try:
+            return self._runtime.logs(writer)
+        except KeyError:  # the API and the state machine write theirs in AWS only
+            return []
 
     def _put_secrets(self) -> None:
         for name, value in self.secrets.items():

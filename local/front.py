@@ -17,10 +17,12 @@ from local.fargate import METADATA_PATH, OPERATIONS, Fargate
 from local.faults import Faults
 from local.gate import Gate
 from local.http_api import HttpApi
-from local.lambda_api import LambdaApi
+from local.lambda_api import ACCOUNT_SETTINGS_PATH, LambdaApi
+from local.log_events import LogEvents
 from local.runtime import Runtime
 from local.sandbox import Sandbox
 from local.server import Environ, StartResponse, WsgiApp
+from local.stacks import Stacks
 
 CLOCK_PATH = "/_local/clock"
 DRIVER_PATH = "/_local/driver"
@@ -37,7 +39,7 @@ class Front:
     - `/_api/…` the HTTP API
     - `/as/<sandbox or function>/<prefix>/…` a simulator, called by a function
     - `/<prefix>/…` a simulator, called by anybody else
-    - everything else is AWS: Lambda and the tasks of ECS here, the rest in moto, all behind the gate.
+    - everything else is AWS: Lambda, tasks of ECS, the stack and its logs here, the rest in moto, all behind the gate.
 
     Attributes:
         timings: seconds that each DynamoDB operation took under the lock, by operation.
@@ -54,6 +56,8 @@ class Front:
         gate: Gate,
         faults: Faults,
         mounts: Mapping[str, WsgiApp],
+        stacks: Stacks,
+        log_events: LogEvents,
     ) -> None:
         self._clock = clock
         self._runtime = runtime
@@ -63,6 +67,8 @@ class Front:
         self._gate = gate
         self._faults = faults
         self._mounts = dict(mounts)
+        self._stacks = stacks
+        self._log_events = log_events
         self._moto = DomainDispatcherApplication(create_backend_app)
         # moto's tables are not safe for threads: without this, acknowledged writes are lost.
         self._dynamodb = threading.Lock()
@@ -133,7 +139,17 @@ class Front:
             return self._lambda_api.answer(request, environ)
         if request.service == "ecs" and request.operation in OPERATIONS:
             return self._fargate.answer(request)
-        return self._in_moto(request)
+        return self._of_an_operator(request) or self._in_moto(request)
+
+    def _of_an_operator(self, request: AwsRequest) -> WsgiApp | None:
+        """What only who runs the stack asks, and moto does not know of it."""
+        if request.service == "cloudformation":
+            return self._stacks.answer(request)
+        if request.name == "logs:FilterLogEvents":
+            return self._log_events.answer(request)
+        if request.service == "lambda" and request.path.rstrip("/") == ACCOUNT_SETTINGS_PATH:
+            return self._lambda_api.account_settings()
+        return None
 
     def _in_moto(self, request: AwsRequest) -> WsgiApp:
         locked = request.service == "dynamodb"

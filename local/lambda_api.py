@@ -23,6 +23,8 @@ from local.template import REGION
 
 _RETRY_DELAYS_S = (60, 120)
 """Lambda waits one minute before the second attempt and two before the third."""
+ACCOUNT_SETTINGS_PATH = "/2016-08-19/account-settings"
+_CONCURRENT_EXECUTIONS = 1000
 _EVENT_LIMIT = 1024 * 1024
 _ANSWER_LIMIT = 6 * 1024 * 1024
 
@@ -61,6 +63,13 @@ class LambdaApi:
         """Asynchronous invocations accepted and not yet done with, waiting retries included."""
         with self._lock:
             return self._pending
+
+    def account_settings(self) -> WsgiApp:
+        """The answer to GetAccountSettings: the limits of an ordinary account."""
+        limits = {"ConcurrentExecutions": _CONCURRENT_EXECUTIONS}
+        body = json.dumps({"AccountLimit": limits, "AccountUsage": {"FunctionCount": len(self._runtime.functions)}})
+        response: WsgiApp = Response(body, 200, content_type="application/json")
+        return response
 
     def stop(self) -> None:
         """Give up waiting retries."""

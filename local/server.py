@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler
 from io import BytesIO
 from socketserver import TCPServer, ThreadingMixIn
@@ -67,6 +68,8 @@ class _Response:
         self._sent = True
         names = {name.lower() for name, _ in self._headers}
         lines = [f"HTTP/1.1 {self._status}", *(f"{name}: {value}" for name, value in self._headers)]
+        if "date" not in names:
+            lines.append(f"Date: {formatdate(usegmt=True)}")
         if "content-length" not in names and not self._bodiless:
             if self._handler.request_version == "HTTP/1.0":
                 self._handler.close_connection = True

@@ -306,7 +306,11 @@ class TelegramSimulator:
 
     def _get_webhook_info(self, parameters: Json) -> Json:
         del parameters
-        info: Json = {"url": self.webhook.url, "has_custom_certificate": False, "pending_update_count": 0}
+        hook = self.webhook
+        info: Json = {"url": hook.url, "has_custom_certificate": False, "pending_update_count": hook.pending}
+        if hook.last_error is not None:
+            at, message = hook.last_error
+            info |= {"last_error_date": int(at.timestamp()), "last_error_message": message}
         return info | ({"allowed_updates": self.webhook.allowed_updates} if self.webhook.allowed_updates else {})
 
     def _chat(self, parameters: Json) -> int:

@@ -1,6 +1,7 @@
 """What the simulated Telegram remembers of what a bot did in its chats."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 DRAFT_S = 30.0
 
@@ -60,8 +61,15 @@ class Draft:
 
 @dataclass
 class Webhook:
-    """What `setWebhook` set. `allowed_updates` stays as it is when a later call leaves it out."""
+    """What `setWebhook` set. `allowed_updates` stays as it is when a later call leaves it out.
+
+    Attributes:
+        pending: How many updates wait; a test says so.
+        last_error: When the last one was refused, and with which words; a test says so.
+    """
 
     url: str = ""
     secret_token: str = ""
     allowed_updates: list[str] = field(default_factory=list)
+    pending: int = 0
+    last_error: tuple[datetime, str] | None = None
