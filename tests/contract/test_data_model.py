@@ -26,9 +26,11 @@ from assistant.errors import (
 )
 from assistant.stores import schema
 from assistant.stores.agents import DynamoAnsweringAgents
+from assistant.stores.snapshots import DynamoSnapshots
 from assistant.turns.agents import Generation
 from assistant.turns.ledger import AccountQuota
 from assistant.turns.model import Answer, Answered, TurnClaim, Usage
+from assistant.workspace.model import Snapshot
 from tests.contract import data_model
 from tests.doubles import CHAT, World, a_world
 
@@ -340,6 +342,16 @@ def _agent_at_work(agents: DynamoAnsweringAgents, turn: TurnClaim, starter: str)
     return generation
 
 
+def _backed_up(world: World) -> None:
+    snapshots = DynamoSnapshots(world.runtime)
+    head = snapshots.head(CHAT)
+    snapshot = Snapshot(1, head.generation, "0000000001-0000000001-f.json", "f", int(world.clock.now()), 1, 2, 0, 3)
+    assert snapshots.commit(Generation(CHAT, head.generation), snapshot, head)
+    snapshots.raise_epoch(CHAT)
+    snapshots.forget(CHAT)
+    snapshots.drop(CHAT, 1)
+
+
 def _noted(world: World) -> None:
     owner = {"pk": {"S": "SETTINGS"}, "sk": {"S": "OWNER"}, "chat_id": {"N": "42"}}
     world.runtime.client.put_item(TableName=world.runtime.name, Item=owner)
@@ -363,6 +375,7 @@ SCENARIO = (
     _spent,
     _corrected,
     _handed_to_the_agent,
+    _backed_up,
     _noted,
 )
 

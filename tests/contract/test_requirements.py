@@ -18,7 +18,7 @@ from tests.contract import template
 LAYER = template.ROOT / "layers" / "core" / "src" / "requirements.txt"
 TOOLS = template.ROOT / "requirements-dev.txt"
 PACKAGE = template.ROOT / "layers" / "core" / "src" / "assistant"
-RUNTIMES_OWN = {"boto3", "botocore"}
+RUNTIMES_OWN = {"boto3", "botocore", "s3transfer"}
 """What Lambda's Python runtime brings (Lambda developer guide, "Runtime-included SDK versions")."""
 
 ELSEWHERE = re.compile(

@@ -20,6 +20,9 @@ catching a base class does not catch its subclasses there: `statemachine/turn.as
     │   ├── TurnInvalid          the state's input names no turn: stop
     │   ├── DeliveryFailed       Telegram was not reached, nothing was sent: send again
     │   └── DeliveryDelayed      Telegram asks us to wait: wait, then send
+    ├── SnapshotUnreadable       there is a backup that can't be read whole: the agent does not start
+    ├── WorkspaceRefused         the workspace's folder is not fit to restore into: the agent does not start
+    ├── BackupFailed             no snapshot could be committed: try again later
     ├── DeliveryUncertain        sent, but nobody knows whether it arrived: never send again
     ├── DeliveryRefused          the chat can't be written to: give up
     ├── UpdateInvalid            not an update that Telegram would send: answer 200 and forget it
@@ -149,6 +152,18 @@ class AgentInterrupted(TurnError):
 
 class AgentFailed(TurnError):
     """The agent's run ended without an answer: every provider failed, or the run itself."""
+
+
+class SnapshotUnreadable(AssistantError):
+    """A backup is missing something, is broken, of a later format, or would write outside of its folder."""
+
+
+class WorkspaceRefused(AssistantError):
+    """The place of a workspace can't be restored into: something is there, or there is no room."""
+
+
+class BackupFailed(AssistantError):
+    """No snapshot was committed; what was committed before is as it was."""
 
 
 class StoreContended(TurnError):

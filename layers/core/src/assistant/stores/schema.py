@@ -26,6 +26,7 @@ USAGE = "USAGE"
 AGENT = "AGENT#"
 AGENT_ITEM = "AGENT"
 MAIL = "MAIL#"
+SNAPSHOT = "SNAPSHOT#"
 SETTINGS = "SETTINGS"
 OWNER = "OWNER"
 ALLOWED = "ALLOWED"
@@ -61,6 +62,11 @@ ITEMS = (
     Item("Owner", "Runtime", frozenset({"chat_id"})),
     Item("Agent", "Runtime", _names(Agent)),
     Item("MailboxTurn", "Runtime", _names(Mail)),
+    Item(
+        "Snapshot",
+        "Runtime",  # assistant.workspace.model.Snapshot: not imported, few functions need it
+        frozenset({"number", "generation", "key", "digest", "created_at", "files", "bytes", "left_out", "turn"}),
+    ),
     Item("Allowed", "Runtime", frozenset({"note"})),
     Item("StrangerMark", "Runtime", frozenset({"ttl"})),
 )
@@ -79,6 +85,11 @@ def turn_key(number: int) -> str:
 def agent_partition(chat_id: str) -> str:
     """Partition key of a chat's agent and its mail."""
     return f"{AGENT}{chat_id}"
+
+
+def snapshot_key(number: int) -> str:
+    """Sort key of a snapshot on the list of what is kept."""
+    return f"{SNAPSHOT}{number:010d}"
 
 
 def mail_key(number: int) -> str:

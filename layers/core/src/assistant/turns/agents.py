@@ -52,6 +52,9 @@ class Agent:
         crashed_at: the last of them.
         killer: the turn that was running at the last of them, and
         kills: how often in a row it was that one.
+        snapshot_key: the manifest of the workspace that was committed last, and
+        snapshot_hash: its SHA-256.
+        gc_epoch: raised by each collection of what no snapshot needs.
     """
 
     status: AgentStatus = AgentStatus.STOPPED
@@ -70,6 +73,9 @@ class Agent:
     crashed_at: int | None = None
     killer: int | None = None
     kills: int | None = None
+    snapshot_key: str | None = None
+    snapshot_hash: str | None = None
+    gc_epoch: int | None = None
     due_kind: str | None = None
     due_at: int | None = None
 

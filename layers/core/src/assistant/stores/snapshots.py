@@ -1,0 +1,106 @@
+"""The pointers of the chats' snapshots, and the list of what is kept, in the Runtime table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from assistant.stores import schema
+from assistant.stores.dynamodb import Refused, Table, Update
+from assistant.turns.agents import Agent, AgentStatus
+from assistant.workspace.model import Head, Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from assistant.stores.dynamodb import Plain, Value, Write
+    from assistant.turns.agents import Generation
+
+_UNCHANGED = (
+    "generation = :generation"
+    " AND (gc_epoch = :epoch OR (:epoch = :zero AND attribute_not_exists(gc_epoch)))"
+    " AND {pointer}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DynamoSnapshots:
+    """Snapshots. A commit is one transaction: the pointer moves with its entry in the list, or nothing does."""
+
+    table: Table
+
+    def head(self, chat_id: str) -> Head:
+        """The pointer as it is now."""
+        return _head(self.table.get(schema.agent_partition(chat_id), schema.AGENT_ITEM) or {})
+
+    def commit(self, generation: Generation, snapshot: Snapshot, parent: Head, *, holding: Sequence[int] = ()) -> bool:
+        """Move the pointer from the parent to a snapshot, if nothing has changed that it was made on."""
+        values: dict[str, Value] = {"generation": generation.number, "epoch": parent.gc_epoch, "zero": 0}
+        pointer = "attribute_not_exists(snapshot_key)"
+        if parent.key is not None:
+            pointer, values["parent"] = "snapshot_key = :parent", parent.key
+        moved = Update(
+            put={"snapshot_key": snapshot.key, "snapshot_hash": snapshot.digest},
+            condition=_UNCHANGED.format(pointer=pointer),
+            values=values,
+        )
+        partition = schema.agent_partition(generation.chat_id)
+        refused = self.table.transact(
+            self.table.change(partition, schema.AGENT_ITEM, moved),
+            self.table.change(
+                partition, schema.snapshot_key(snapshot.number), Update(put=msgspec.structs.asdict(snapshot))
+            ),
+            *(self._still_kept(partition, number) for number in holding),
+        )
+        return refused is None
+
+    def listed(self, chat_id: str) -> Sequence[Snapshot]:
+        """What is kept, oldest first."""
+        items = self.table.query(schema.agent_partition(chat_id), schema.SNAPSHOT, f"{schema.SNAPSHOT}~")
+        return [msgspec.convert(item, Snapshot) for item in items]
+
+    def drop(self, chat_id: str, number: int) -> None:
+        """Take a snapshot off the list."""
+        self.table.client.delete_item(**self.table.key(schema.agent_partition(chat_id), schema.snapshot_key(number)))
+
+    def raise_epoch(self, chat_id: str) -> Head:
+        """Make every backup that is under way fail at its end; the pointer as it is from then on."""
+        raised = Update(also=["gc_epoch = if_not_exists(gc_epoch, :zero) + :one"], values={"zero": 0, "one": 1})
+        done = self.table.update(schema.agent_partition(chat_id), schema.AGENT_ITEM, raised)
+        return _head({} if isinstance(done, Refused) else done)
+
+    def forget(self, chat_id: str) -> None:
+        """Have no pointer any more. An agent that runs loses its place with it: its disk holds what is forgotten."""
+        ended = Update(
+            put={
+                "snapshot_key": None,
+                "snapshot_hash": None,
+                "status": AgentStatus.STOPPED,
+                "lease_until": 0,
+                "task_arn": None,
+                "started_by": None,
+                "in_flight": None,
+            },
+            also=[
+                "gc_epoch = if_not_exists(gc_epoch, :zero) + :one",
+                "generation = if_not_exists(generation, :zero) + :one",
+            ],
+            values={"zero": 0, "one": 1},
+        )
+        self.table.update(schema.agent_partition(chat_id), schema.AGENT_ITEM, ended)
+
+    def _still_kept(self, partition: str, number: int) -> Write:
+        return {
+            "ConditionCheck": {
+                **self.table.key(partition, schema.snapshot_key(number)),
+                "ConditionExpression": "attribute_exists(pk)",
+            }
+        }
+
+
+def _head(item: Plain) -> Head:
+    agent = msgspec.convert(item, Agent)
+    number = 0 if agent.snapshot_key is None else int(agent.snapshot_key.partition("-")[0])
+    return Head(agent.snapshot_key, agent.snapshot_hash, number, agent.generation, agent.gc_epoch or 0)
