@@ -42,8 +42,12 @@ def test_the_documented_event_is_read() -> None:
     assert notices.parse(event) == RAISED
 
 
-def test_a_notice_is_read_as_it_was_sent() -> None:
-    assert notices.parse(json.loads(json.dumps(asdict(REJECTED)))) == REJECTED
+@pytest.mark.parametrize("notice", [REJECTED, Notice("agent_fails", reason="exit code 1", chat_id="-42")])
+def test_a_notice_is_read_as_it_was_sent(notice: Notice) -> None:
+    assert notices.parse(json.loads(json.dumps(asdict(notice)))) == notice
+
+
+def test_the_stored_notice_is_read() -> None:
     assert notices.parse(json.loads((EVENTS / "tell_owner_notice.json").read_text("utf-8"))) == REJECTED
 
 

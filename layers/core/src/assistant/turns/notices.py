@@ -97,9 +97,9 @@ def parse(event: object) -> Notice | AlarmChange:
             "kind": "provider_rejected" | "turn_kills_agent" | "agent_fails" as kind,
             "provider": str(provider),
             "reason": str(reason),
-            "chat_id": str(chat_id),
+            **others,
         }:
-            return Notice(kind, provider, reason, chat_id)
+            return Notice(kind, provider, reason, str(others.get("chat_id", "")))
         case {
             "detail-type": "CloudWatch Alarm State Change",
             "detail": {
