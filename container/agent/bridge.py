@@ -33,7 +33,9 @@ QUICK_SECONDS = 1.0
 """Between two looks into the mailbox while there is work, and for `BUSY_SECONDS` after it."""
 
 SLOW_SECONDS = 5.0
-BUSY_SECONDS = 30
+BUSY_SECONDS = 60
+"""In which most people who go on write; why so long, and what looking costs: docs/decisions, "How often …"."""
+
 HEARTBEAT_SECONDS = 10
 LEAST_SECONDS = 5
 """Not worth beginning a run with less than this left of the turn's time."""

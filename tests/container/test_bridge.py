@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +15,7 @@ from agent.gateway_client import AllModelsFailed, GatewayGone, GatewayRefused, R
 from agent.gateway_frames import FallbackAttempt
 from assistant.turns.agents import LEASE_SECONDS, AgentStatus
 from assistant.turns.model import TurnStatus
-from tests.container.bridging import IDLE_SECONDS, Living, an_agent, result, shared_tables
+from tests.container.bridging import IDLE_SECONDS, METHODS, Living, an_agent, result, shared_tables
 from tests.doubles import CHAT, World
 from tests.unit.test_agents import Fleet
 
@@ -43,6 +45,20 @@ def agent(fleet: Fleet) -> Any:
 async def told(living: Living, *how: str) -> None:
     """Wait until the states that waited were told so."""
     await living.until(lambda: [each for _, each in living.fleet.tokens.ended] == list(how))
+
+
+def counting(fleet: Fleet) -> Counter[str]:
+    """The requests to DynamoDB from now on, by method."""
+    counts = Counter[str]()
+
+    def counted(name: str, method: Any, **request: Any) -> Any:
+        counts[name] += 1
+        return method(**request)
+
+    for client in {fleet.world.runtime.client, fleet.world.conversations.client}:
+        for name in METHODS:
+            setattr(client, name, partial(counted, name, getattr(client, name)))
+    return counts
 
 
 def next_turn(fleet: Fleet, claim: TurnClaim, text: str) -> TurnClaim:
@@ -448,12 +464,24 @@ async def test_it_looks_often_while_there_is_work_and_seldom_later(fleet: Fleet)
     fleet.start.wake(CHAT, starter="eager")
     async with an_agent(fleet) as living:
         living.begin()
-        await living.pass_time(30)
+        await living.pass_time(60)
         busy = living.bridge.counts.polls
         await living.pass_time(100)
-        assert 30 <= busy <= 32
+        assert 60 <= busy <= 62
         assert living.bridge.counts.polls - busy <= 20
-    assert IDLE_SECONDS > 130
+    assert IDLE_SECONDS > 160
+
+
+async def test_what_an_hour_without_work_costs_of_dynamodb(fleet: Fleet) -> None:
+    fleet.start.wake(CHAT, starter="eager")
+    async with an_agent(fleet, idle_seconds=2 * 3600) as living:
+        living.begin()
+        await living.pass_time(120)
+        counts = counting(fleet)
+        await living.pass_time(3600)
+        reads = counts["query"] + counts["get_item"]
+        assert 700 <= reads <= 720
+        assert 100 <= counts.total() - reads <= 120  # the lease
 
 
 async def test_what_aws_does_not_do_is_tried_again(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
