@@ -15,17 +15,20 @@ export PYTHONPATH := layers/core/src:functions:container:.
 export SAM_CLI_TELEMETRY := 0
 export AWS_DEFAULT_REGION ?= eu-west-1
 
-.PHONY: help demo test check local bench build lint clean agent-test
+.PHONY: help demo agent-demo test check local bench build lint clean agent-test
 .DELETE_ON_ERROR:
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
 demo: $(BUILD)/.built ## a day of 200 messages through the whole system; options: make demo ARGS="--help"
 	@python -m local demo $(ARGS)
 
-local: $(BUILD)/.built ## chat with the assistant in this terminal, until Ctrl-C
+local: $(BUILD)/.built $(if $(findstring --agent,$(ARGS)),$(NODE)/.installed) ## chat with the assistant in this terminal, until Ctrl-C
 	@python -m local chat $(ARGS)
+
+agent-demo: $(BUILD)/.built $(NODE)/.installed ## the agent at work with a real OpenClaw: build/agent.json
+	@python -m local agent-demo $(ARGS)
 
 test: $(BUILD)/.built ## every test that needs neither Docker nor Node
 	@python -m pytest -q -n 2 --dist worksteal --cov --cov-report= tests/unit tests/handlers tests/contract tests/container tests/operate

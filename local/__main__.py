@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from local import caching, chat, demo, month
+from local import agent_demo, caching, chat, demo, month
 from local.simulators.faults import Fault
 from local.simulators.outside import CONNECTIONS
 from local.stage import BUILD_DIR, StageError
@@ -34,6 +34,17 @@ conversations with a simulated Claude: how much of them is read from its prompt 
 
 Telegram and the providers are simulated. A provider whose key is in the environment is the real one, unless
 --simulated (or --month, or --cache) is given: {_KEYS}.
+"""
+_AGENT_DEMO = """\
+The agent at work, in about a minute: the template's own tasks run the container's bridge with the real OpenClaw
+gateway, with the task role's credentials, on the local cloud. Telegram and all providers are simulated, whatever
+keys are set. Each step says what is claimed and whether it is so:
+
+  a cold chat is answered by the chat lane while the agent boots; the next message goes to the agent; a model makes
+  the agent write a file; three providers refuse, and the answer takes less than three seconds; the chat model hands
+  a question over that needs a tool; a stopped agent ends in order; both lanes keep one ledger; IAM refuses nothing.
+
+Ends with a table and build/agent.json; exit code 1 if something is not so.
 """
 _FAULTS = f"""\
 faults: {", ".join(Fault)}
@@ -63,7 +74,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     try:
         if parsed.command == "chat":
-            return chat.run(console, build_dir=parsed.build_dir, simulate_all=parsed.simulated)
+            return chat.run(
+                console, build_dir=parsed.build_dir, simulate_all=parsed.simulated, agent_mode=parsed.agent or "off"
+            )
+        if parsed.command == "agent-demo":
+            return agent_demo.run(console, build_dir=parsed.build_dir, output=parsed.output)
         return _demo(parsed, console)
     except StageError as error:
         console.print(str(error), style="bold red", markup=False)
@@ -146,7 +161,28 @@ def _parser() -> argparse.ArgumentParser:
     for command in (day, talk):
         command.add_argument("--build-dir", type=Path, default=BUILD_DIR, help="where `sam build` put the functions")
         command.add_argument("--simulated", action="store_true", help="simulate all providers, whatever keys are set")
+    talk.add_argument(
+        "--agent",
+        nargs="?",
+        const="auto",
+        choices=("auto", "eager", "always"),
+        help="with the real OpenClaw for an agent; a mode, auto if none is named (needs `make .node/.installed`)",
+    )
+    _add_agent_demo(commands)
     return parser
+
+
+def _add_agent_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    agent = commands.add_parser(
+        "agent-demo",
+        help="the agent at work, with the real OpenClaw",
+        description=_AGENT_DEMO,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    agent.add_argument("--build-dir", type=Path, default=BUILD_DIR, help="where `sam build` put the functions")
+    agent.add_argument(
+        "--output", type=Path, default=agent_demo.OUTPUT, help="where the figures go (default build/agent.json)"
+    )
 
 
 def _add_figures(day: argparse.ArgumentParser) -> None:

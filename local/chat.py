@@ -15,6 +15,7 @@ from rich.text import Text
 from local.simulators.faults import Fault
 from local.simulators.outside import CONNECTIONS
 from local.stage import BUILD_DIR, Stage, set_up
+from local.watched_agent import WatchedAgent
 
 PROMPT = "you> "
 HELP = f"""\
@@ -25,6 +26,7 @@ Write to the assistant (/help tells its commands, /usage and /providers among th
   :fault copilot trickle   let it write slowly: the answer is seen growing
   :fault off        let all be well again
   :quota            what is left of the quotas
+  :agent            the agents' tasks, their memory and their folders (with --agent)
   :help             this
   :quit             end (also Ctrl-D, Ctrl-C)
 Providers: {", ".join(CONNECTIONS)}. Faults: {", ".join(Fault)}."""
@@ -81,7 +83,13 @@ class Chat:
     def __post_init__(self) -> None:
         """Let the person in, and know the local commands."""
         self.stage.allow(_CHAT)
-        self._commands = {":clock": self._clock, ":fault": self._fault, ":quota": self._quota, ":help": self._help}
+        self._commands = {
+            ":clock": self._clock,
+            ":fault": self._fault,
+            ":quota": self._quota,
+            ":agent": self._agent,
+            ":help": self._help,
+        }
 
     def converse(self, read: Callable[[], str]) -> None:
         """Take lines until `:quit`, the end of the input or Ctrl-C.
@@ -179,6 +187,14 @@ class Chat:
         for line in self.stage.quota_lines():
             self._say(line)
 
+    def _agent(self, arguments: Sequence[str]) -> None:
+        del arguments
+        tasks = [WatchedAgent(self.stage, task["taskArn"]) for task in self.stage.cloud.fargate.tasks]
+        for task in tasks:
+            self._say(task.described())
+        if not tasks:
+            self._say("no agent was started so far; /agent <task> starts one, if this was begun with --agent")
+
     def _help(self, arguments: Sequence[str]) -> None:
         del arguments
         self._say(HELP)
@@ -187,7 +203,7 @@ class Chat:
         self.console.print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
-def run(console: Console, *, build_dir: Path = BUILD_DIR, simulate_all: bool = False) -> int:
+def run(console: Console, *, build_dir: Path = BUILD_DIR, simulate_all: bool = False, agent_mode: str = "off") -> int:
     """Chat until the person ends it.
 
     Returns:
@@ -196,7 +212,7 @@ def run(console: Console, *, build_dir: Path = BUILD_DIR, simulate_all: bool = F
     Raises:
         StageError: it could not run.
     """
-    with set_up(console, build_dir=build_dir, simulate_all=simulate_all) as stage:
+    with set_up(console, build_dir=build_dir, simulate_all=simulate_all, agent_mode=agent_mode) as stage:
         console.print(HELP, markup=False, highlight=False, soft_wrap=True)
         Chat(stage, console).converse(_reader())
     return 0

@@ -139,6 +139,10 @@ class Fargate:
         """The lines a task wrote."""
         return list(self._tasks[task_arn].lines)
 
+    def folder(self, task_arn: str) -> Path:
+        """Where a task's volumes are, each in a folder of its name, until the local cloud ends."""
+        return Path(self._folder.name) / self._tasks[task_arn].id
+
     def processes(self, task_arn: str) -> list[Process]:
         """What runs in a task's container; empty once it has ended."""
         process = self._tasks[task_arn].process

@@ -1,5 +1,6 @@
 """The local cloud with its outside, set up for a person at a terminal: what the demo and the chat run on."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
+from local import agent_image
 from local.clock import VirtualClock
 from local.cloud import LocalCloud, LocalCloudError
 from local.deployer import DeploymentError
@@ -115,18 +117,36 @@ class Stage:
 
     def quota_lines(self) -> list[str]:
         """What is left of each provider's quota."""
+        return describe(self.chain, self.ledger(), self.clock.now())
+
+    def ledger(self) -> dict[str, LedgerEntry]:
+        """The ledger, by provider."""
+        return {item["sk"]["S"]: _ledger_entry(item) for item in self._runtime_items("LEDGER")}
+
+    def requests_booked(self) -> Counter[str]:
+        """Requests in the usage of all days, by provider."""
+        booked = Counter[str]()
+        for item in self._runtime_items("USAGE"):
+            booked[item["sk"]["S"].partition("#")[2]] += int(item["requests"]["N"])
+        return booked
+
+    def _runtime_items(self, partition: str) -> list[Mapping[str, Any]]:
         answer = self.cloud.client("dynamodb").query(
             TableName=self.cloud.resources["RuntimeTable"],
-            KeyConditionExpression="pk = :ledger",
-            ExpressionAttributeValues={":ledger": {"S": "LEDGER"}},
+            KeyConditionExpression="pk = :partition",
+            ExpressionAttributeValues={":partition": {"S": partition}},
         )
-        ledger = {item["sk"]["S"]: _ledger_entry(item) for item in answer["Items"]}
-        return describe(self.chain, ledger, self.clock.now())
+        return list(answer["Items"])
 
 
 @contextmanager
 def set_up(
-    console: Console, *, start: float | None = None, build_dir: Path = BUILD_DIR, simulate_all: bool = False
+    console: Console,
+    *,
+    start: float | None = None,
+    build_dir: Path = BUILD_DIR,
+    simulate_all: bool = False,
+    agent_mode: str = "off",
 ) -> Iterator[Stage]:
     """Start the cloud; stop it and everything that it started at the end.
 
@@ -135,16 +155,17 @@ def set_up(
         start: Virtual time at which to begin, epoch seconds; None for the real time.
         build_dir: Where `sam build` put the functions.
         simulate_all: Do not use real providers, even if the environment holds keys.
+        agent_mode: When the agent answers (parameter `AgentMode`); `off` for no agent.
 
     Raises:
-        StageError: there is no build, or the cloud can't start with it.
+        StageError: there is no build, no OpenClaw for the agent, or the cloud can't start with it.
     """
     if not (build_dir / _CHAIN).is_file():
         raise StageError(f"there is no build in {build_dir}: run `make build` first")
     keys = {} if simulate_all else real_keys()
     cloud = LocalCloud(
         build_dir=build_dir,
-        parameters={"BotUsername": BOT_USERNAME},
+        parameters={"BotUsername": BOT_USERNAME, **_agent_parameters(agent_mode)},
         start=start,
         real_providers=frozenset(keys),
     )
@@ -168,6 +189,14 @@ def _start(cloud: LocalCloud) -> None:
         cloud.start()
     except (DeploymentError, LocalCloudError, SandboxError, TemplateError) as error:
         raise StageError(f"the local cloud can't start: {error}") from error
+
+
+def _agent_parameters(mode: str) -> dict[str, str]:
+    if mode == "off":
+        return {}
+    if not agent_image.is_installed():
+        raise StageError("the agent needs Node and OpenClaw, which `make .node/.installed` puts into this folder")
+    return {"AgentImage": agent_image.NAME, "AgentMode": mode}
 
 
 def introduce(console: Console, outside: Outside) -> None:

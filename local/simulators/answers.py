@@ -11,6 +11,14 @@ _PIECES = 4
 DELEGATE = "delegate_to_agent"
 _NEEDS_A_TOOL = re.compile(r"\b(file|files|folder|web|website|look up|download|script)\b", re.IGNORECASE)
 _TIME = re.compile(r"(?:^|\n)\s*\[Now: [^\n]*\]\s*$")
+_OF_THE_AGENT = (
+    re.compile(r"<<<BEGIN_OPENCLAW_INTERNAL_CONTEXT>>>.*?<<<END_OPENCLAW_INTERNAL_CONTEXT>>>", re.DOTALL),
+    re.compile(r"<conversation_history>.*</conversation_history>\s*", re.DOTALL),
+    re.compile(r"^\[\w{3} \d{4}-\d\d-\d\d \d\d:\d\d \w+\] ", re.MULTILINE),
+    re.compile(r"^\[Retry after the previous model attempt failed or timed out\]\s*", re.MULTILINE),
+    re.compile(r"\n\nRuntime: agent=[^\n]*$"),
+)
+"""What OpenClaw and the bridge put round a message."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +51,15 @@ def question_of(messages: Iterable[Mapping[str, Any]]) -> str:
     which the model called a tool is no answer.
     """
     # A message may end with a line or a block "[Now: …]": the product tells the model the time there, because
-    # a time in the system prompt would spoil the cached prefix. The user never wrote it, so it is not quoted.
+    # a time in the system prompt would spoil the cached prefix. The user never wrote it, so it is not quoted;
+    # nor is what the agent adds.
     lines: list[str] = []
     for message in messages:
         if message.get("role") == "assistant":
             if not _calls_a_tool(message):
                 lines.clear()
         elif message.get("role") == "user":
-            lines.append(_without_time(message.get("content")))
+            lines.append(_as_written(message.get("content")))
     return "\n".join(line for line in lines if line)
 
 
@@ -60,10 +69,13 @@ def _calls_a_tool(message: Mapping[str, Any]) -> bool:
     return bool(message.get("tool_calls")) or any(block.get("type") == "tool_use" for block in blocks)
 
 
-def _without_time(content: object) -> str:
+def _as_written(content: object) -> str:
     if isinstance(content, list) and _TIME.fullmatch(text_of(content[-1:]).strip()):
         content = content[:-1]
-    return _TIME.sub("", text_of(content))
+    text = _TIME.sub("", text_of(content))
+    for added in _OF_THE_AGENT:
+        text = added.sub("", text)
+    return text
 
 
 def text_of(content: object) -> str:
