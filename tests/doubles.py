@@ -16,6 +16,7 @@ from assistant.stores.claims import DynamoClaims
 from assistant.stores.dynamodb import Table
 from assistant.stores.inbox import DynamoInbox
 from assistant.stores.ledger import DynamoLedger
+from assistant.stores.reminders import DynamoReminders
 from assistant.stores.turns import DynamoTurns
 from assistant.stores.usage import DynamoUsage
 from assistant.telegram import parts
@@ -24,6 +25,7 @@ from assistant.turns.asking import Asking, Attempt
 from assistant.turns.chain import load_chain
 from assistant.turns.delivering import Delivered, Delivery
 from assistant.turns.failing import FailureReport
+from assistant.turns.firing import Due, Firing
 from assistant.turns.metering import Metering
 from assistant.turns.model import (
     Answer,
@@ -31,6 +33,7 @@ from assistant.turns.model import (
     Delegation,
     Notice,
     Preview,
+    Reminder,
     Said,
     Show,
     Tool,
@@ -39,6 +42,7 @@ from assistant.turns.model import (
     Usage,
 )
 from assistant.turns.preparing import Preparation, Route
+from assistant.turns.reminding import Reminding
 from assistant.turns.reporting import Reporting
 from assistant.turns.waking import Recovery, Waking
 from local.small_dynamodb import SmallDynamoDb
@@ -181,6 +185,23 @@ class ListedOwner:
         self.told.append(notice)
 
 
+class ListedSchedules:
+    """Schedules by name; those whose expression is in `refused` are."""
+
+    def __init__(self) -> None:
+        self.there: dict[tuple[str, str], Reminder] = {}
+        self.refused: set[str] = set()
+
+    def create(self, chat_id: str, reminder: Reminder) -> bool:
+        if reminder.schedule in self.refused:
+            return False
+        self.there.setdefault((chat_id, reminder.key), reminder)
+        return True
+
+    def delete(self, chat_id: str, key: str) -> None:
+        self.there.pop((chat_id, key), None)
+
+
 class PlainSecrets:
     """Secrets in a dictionary."""
 
@@ -240,6 +261,7 @@ class World:
     messenger: RecordedMessenger = field(default_factory=RecordedMessenger)
     journal: ListedJournal = field(default_factory=ListedJournal)
     owner: ListedOwner = field(default_factory=ListedOwner)
+    schedules: ListedSchedules = field(default_factory=ListedSchedules)
     history_messages: int = 20
     history_days: int = 7
     stream: bool = True
@@ -257,8 +279,17 @@ class World:
         self.reporting = Reporting(self.chain, self.ledger, self.usage, self.clock)
         self.access = DynamoAccess(self.runtime, self.clock)
         self.waking = Waking(self.claims, self.executions)
+        self.reminders = DynamoReminders(self.runtime, self.conversations, self.clock)
+        self.reminding = Reminding(self.reminders, self.schedules, self.inbox, self.clock)
+        self.fire = Firing(self.reminders, self.schedules, self.access, self.waking)
         self.accept = Acceptance(
-            self.access, self.inbox, self.waking, 20, self.agent_mode != "off", lambda: self.reporting
+            self.access,
+            self.inbox,
+            self.waking,
+            20,
+            self.agent_mode != "off",
+            lambda: self.reporting,
+            lambda: self.reminding,
         )
         self.agents = DynamoAnsweringAgents(self.runtime, self.clock, self.turns)
         self.prepare = Preparation(
@@ -296,9 +327,11 @@ class World:
             self.runtime.client.put_item(TableName=self.runtime.name, Item={"pk": {"S": "ALLOWED"}, "sk": {"S": who}})
 
     def incoming(self, text: str | None = "hello", chat: str = CHAT, **changes: Any) -> Incoming:
-        """A message, as Telegram's update would be read; `/word` is a command."""
+        """A message, as Telegram's update would be read; `/word` is a command, and what follows it is the text."""
         self._updates += 1
-        command = text[1:].split()[0] if text and text.startswith("/") else None
+        command = None
+        if text and text.startswith("/"):
+            command, _, text = text[1:].partition(" ")
         plain = Incoming(
             update_id=self._updates,
             message_id=self._updates,
@@ -345,6 +378,20 @@ class World:
         for claim in self.executions.started:
             if claim.execution not in self.executions.ended:
                 self.run(claim)
+
+    def due(self) -> list[Due]:
+        """What every schedule that has come would send now."""
+        now = int(self.clock.now())
+        return [
+            Due(chat, key, reminder.first)
+            for (chat, key), reminder in self.schedules.there.items()
+            if reminder.first <= now
+        ]
+
+    def ring(self, due: Sequence[Due] | None = None) -> list[str]:
+        """Let due reminders fire; by default all of them, as their schedules do, those left over too."""
+        ringing = due if due is not None else self.due() or [Due(*one, NOON) for one in self.schedules.there]
+        return [self.fire(one) for one in ringing]
 
     def sweep(self) -> list[str]:
         """What the schedule does, and then every execution that it started."""

@@ -28,6 +28,7 @@ from assistant.stores import schema
 from assistant.stores.agents import DynamoAnsweringAgents
 from assistant.stores.snapshots import DynamoSnapshots
 from assistant.turns.agents import Generation
+from assistant.turns.firing import Due
 from assistant.turns.ledger import AccountQuota
 from assistant.turns.model import Answer, Answered, TurnClaim, Usage
 from assistant.workspace.model import Snapshot
@@ -301,6 +302,17 @@ def _spent(world: World) -> None:
     world.run_all()
 
 
+def _reminded(world: World) -> None:
+    """Once, in a topic, and every hour; with and without somebody to ask."""
+    world.say("/timezone Berlin")
+    world.say("/remind in 1 minute call")
+    world.say("/remind every hour drink", GROUP, sender_id=CHAT, group=True, thread_id=7)
+    for chat, key in list(world.schedules.there):
+        world.clock.advance(3600)
+        world.fire(Due(chat, key, int(world.clock.now())))
+        world.run_all()
+
+
 def _corrected(world: World) -> None:
     openrouter = world.chain.provider("openrouter")
     world.clock.advance(86400)
@@ -314,7 +326,7 @@ def _handed_to_the_agent(world: World) -> None:
     world.prepare = replace(world.prepare, mode="auto")
     world.say("hello")
     world.run_all()
-    world.accept(replace(world.incoming("/ask something"), text="something"))
+    world.say("/ask something")
     route = world.prepare(world.executions.started[-1])
     turn = TurnClaim(route.claim, route.turn or 0)
     world.turns.delegate(turn, "do it", deadline=int(world.clock.now()) + 60)
@@ -373,6 +385,7 @@ SCENARIO = (
     _handed_over,
     _asked_claude,
     _spent,
+    _reminded,
     _corrected,
     _handed_to_the_agent,
     _backed_up,

@@ -182,14 +182,13 @@ def test_only_this_accounts_tasks_have_the_roles(name: str) -> None:
 
 
 def test_only_start_agent_runs_tasks_and_hands_out_exactly_the_two_roles() -> None:
-    runners = {one.role for one in GRANTS if one.actions & {"ecs:RunTask", "iam:PassRole"}}
-    (passed,) = [one for one in GRANTS if "iam:PassRole" in one.actions]
+    handed_out = {f"{template.text(TASK[role]).removesuffix('.Arn')}.Arn" for role in _ROLES}
+    passing = [one for one in GRANTS if "iam:PassRole" in one.actions and handed_out & set(one.resources)]
+    running = [one for one in GRANTS if one.actions & {"ecs:RunTask", "ecs:TagResource"}]
 
-    assert runners == {"StartAgentRole"}
-    assert set(passed.resources) == {f"{template.text(TASK[role]).removesuffix('.Arn')}.Arn" for role in _ROLES}
-    assert {one.condition for one in GRANTS if one.actions & {"ecs:RunTask", "ecs:TagResource", "iam:PassRole"}} == {
-        "HasAgent"
-    }
+    assert {one.role for one in (*running, *passing)} == {"StartAgentRole"}
+    assert [set(one.resources) for one in passing] == [handed_out]
+    assert {one.condition for one in (*running, *passing)} == {"HasAgent"}
 
 
 _ROLES = ("TaskRoleArn", "ExecutionRoleArn")

@@ -53,9 +53,11 @@ RUNTIME_PARTITIONS = {
     schema.ALLOWED,
     f"{schema.STRANGER}*",
     f"{schema.AGENT}*",
+    f"{schema.REMINDER}*",
 }
 AGENT_ROLES = ["AgentTaskRole", "AgentExecutionRole"]
-EXECUTIONS_STARTED_BY = {"Webhook", "DeliverReply", "TurnStopped", "Sweep"}
+NOT_OF_FUNCTIONS = {"TurnStateMachineRole", "ReminderRole", *AGENT_ROLES}
+EXECUTIONS_STARTED_BY = {"Webhook", "DeliverReply", "TurnStopped", "Sweep", "FireReminder"}
 GRANTS = template.grants()
 FUNCTIONS = list(template.functions())
 
@@ -69,8 +71,7 @@ def test_every_function_has_a_role_of_its_own() -> None:
 
     assert roles == {name: f"{name}Role.Arn" for name in roles}
     assert [name for name, function in template.written_functions().items() if "Role" in function] == []
-    others = {"TurnStateMachineRole", *AGENT_ROLES}
-    assert template.resources("AWS::IAM::Role").keys() == {f"{name}Role" for name in roles} | others
+    assert template.resources("AWS::IAM::Role").keys() == {f"{name}Role" for name in roles} | NOT_OF_FUNCTIONS
 
 
 def test_no_role_has_a_managed_policy_but_that_for_writing_logs() -> None:
@@ -125,6 +126,7 @@ def test_a_wildcard_in_a_resource_stands_for_what_has_no_name_yet() -> None:
         f"arn:${{AWS::Partition}}:states:{account}:execution:${{AWS::StackName}}-turn:*",
         f"arn:${{AWS::Partition}}:ecs:{account}:task-definition/${{AWS::StackName}}-agent:*",  # its revisions
         f"arn:${{AWS::Partition}}:ecs:{account}:task/${{AgentCluster}}/*",
+        f"arn:${{AWS::Partition}}:scheduler:{account}:schedule/${{ReminderGroup}}/*",
         f"arn:${{AWS::Partition}}:ecr:{account}:repository/*",  # the image is the owner's choice
         "${WorkspacesBucket.Arn}/workspaces/*",
     }
@@ -204,7 +206,31 @@ def test_a_function_may_write_traces_exactly_when_it_is_traced(tracing: str, pol
     expanded = template.expanded(Tracing=tracing)
 
     for name, role in template.resources("AWS::IAM::Role", of=expanded).items():
-        if name not in ("TurnStateMachineRole", *AGENT_ROLES):
+        if name not in NOT_OF_FUNCTIONS:
             assert set(role["ManagedPolicyArns"]) == policies, name
     modes = {str(one.get("TracingConfig")) for one in template.resources("AWS::Lambda::Function", of=expanded).values()}
     assert modes == ({"{'Mode': {'Ref': 'Tracing'}}"} if tracing == "Active" else {"None"})
+
+
+def test_a_reminders_schedule_may_fire_it_and_report_that_it_could_not() -> None:
+    granted = {(action, grant.resources) for grant in _grants_of("Reminder") for action in grant.actions}
+
+    assert granted == {
+        ("lambda:InvokeFunction", ("FireReminder.Arn",)),
+        ("sqs:SendMessage", ("FailureQueue.Arn",)),
+    }
+    trust = template.resources("AWS::IAM::Role")["ReminderRole"]["AssumeRolePolicyDocument"]["Statement"]
+    assert [statement["Principal"] for statement in trust] == [{"Service": "scheduler.amazonaws.com"}]
+    assert template.text(trust[0]["Condition"]["StringEquals"]["aws:SourceArn"]) == "ReminderGroup.Arn"
+
+
+def test_schedules_are_made_by_the_webhook_with_that_role_alone() -> None:
+    makers = {grant.role for grant in GRANTS if "scheduler:CreateSchedule" in grant.actions}
+    passed = {grant.resources for grant in _grants_of("Webhook") if "iam:PassRole" in grant.actions}
+
+    assert makers == {"WebhookRole"}
+    assert passed == {("ReminderRole.Arn",)}
+    assert {action for grant in GRANTS for action in grant.actions if action.startswith("scheduler:")} == {
+        "scheduler:CreateSchedule",
+        "scheduler:DeleteSchedule",
+    }

@@ -17,7 +17,7 @@ from tests.contract import template
 
 ASKS = (settings.AskSettings, settings.ChainSettings)
 SETTINGS_OF: dict[str, tuple[type, ...]] = {
-    "Webhook": (settings.WebhookSettings, settings.ChainSettings, settings.LaneSettings),
+    "Webhook": (settings.WebhookSettings, settings.ChainSettings, settings.LaneSettings, settings.ReminderSettings),
     "PrepareTurn": (settings.PreparationSettings, settings.ChainSettings, settings.LaneSettings),
     "AskCopilot": ASKS,
     "AskOpenRouter": ASKS,
@@ -27,6 +27,7 @@ SETTINGS_OF: dict[str, tuple[type, ...]] = {
     "ReportFailure": (settings.PreparationSettings, settings.ChainSettings),
     "TurnStopped": (settings.RecoverySettings,),
     "Sweep": (settings.RecoverySettings, settings.TendingSettings),
+    "FireReminder": (settings.FiringSettings,),
     "StartAgent": (settings.StartAgentSettings,),
     "AgentStopped": (settings.TendingSettings,),
     "ShutDownIdle": (settings.ShutDownSettings,),

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SECRETS_PATH = "/serverless-openclaw/secrets/"
+REMINDERS = {
+    "REMINDER_GROUP": "stack-reminders",
+    "REMINDER_FUNCTION": "arn:aws:lambda:eu-west-1:123456789012:function:fire-reminder",
+    "REMINDER_ROLE": "arn:aws:iam::123456789012:role/reminder",
+    "FAILURE_QUEUE": "arn:aws:sqs:eu-west-1:123456789012:failures",
+}
 
 
 class _ByPrefix:
@@ -112,6 +118,7 @@ def deployed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployed]:
             "STREAM_REPLIES": "on",
             "NAME_OTHER_PROVIDERS": "on",
             "TELL_OWNER_FUNCTION": "tell-owner",
+            **REMINDERS,
             "TELEGRAM_API_URL": f"{url}/telegram",
         }.items():
             monkeypatch.setenv(name, value)

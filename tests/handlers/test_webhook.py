@@ -23,6 +23,7 @@ from assistant.turns import texts
 from assistant.turns.waking import Waking
 from tests import payloads
 from tests.doubles import CHAT, RecordedExecutions, World, a_world
+from tests.handlers.conftest import REMINDERS
 from tests.payloads import BOT, GROUP, GROUP_ID, SECRET, UPDATES, USER_ID, http_event, written
 
 if TYPE_CHECKING:
@@ -565,8 +566,11 @@ NEEDED_SELDOM = {
     "assistant.stores.ledger",
     "assistant.stores.usage",
     "assistant.turns.reporting",
+    "assistant.turns.reminding",
+    "assistant.stores.reminders",
+    "zoneinfo",
 }
-"""An HTTP client, and what reports: a user waits for what the webhook imports."""
+"""An HTTP client, and what reports or reminds: a user waits for what the webhook imports."""
 
 
 @pytest.mark.parametrize("look_up", ["", "webhook.handler;"])
@@ -583,6 +587,7 @@ def test_the_webhook_imports_no_more_than_a_message_needs(look_up: str) -> None:
         "CLAUDE_DOLLARS_PER_MONTH": "5",
         "CARRY_OVER": "off",
         "AGENT_MODE": "off",
+        **REMINDERS,
         "PYTHONPATH": os.pathsep.join(sys.path),
         "POWERTOOLS_METRICS_DISABLED": "true",
     }

@@ -8,12 +8,13 @@ from assistant.turns import texts
 from assistant.turns.chain import load_chain
 
 COMMAND = re.compile(r"(?<![\w/])/([a-z]+)\b")
-COMMANDS = ["new", "retry", "again", "usage", "providers", "help"]
+LISTED = re.compile(r"^/([a-z]+)\b", re.MULTILINE)
+COMMANDS = ["new", "retry", "again", "remind", "reminders", "timezone", "usage", "providers", "help"]
 AGENT_COMMANDS = ["agent", "ask"]
 
 
 def test_help_names_each_command_once() -> None:
-    assert COMMAND.findall(texts.HELP) == COMMANDS
+    assert LISTED.findall(texts.HELP) == COMMANDS
 
 
 def test_the_first_words_show_the_help() -> None:
@@ -21,7 +22,7 @@ def test_the_first_words_show_the_help() -> None:
 
 
 def test_where_there_is_an_agent_the_help_names_its_commands() -> None:
-    assert COMMAND.findall(texts.at_once("help", "text", agents=True)) == COMMANDS + AGENT_COMMANDS
+    assert LISTED.findall(texts.at_once("help", "text", agents=True)) == COMMANDS + AGENT_COMMANDS
     assert texts.at_once("help", "text") == texts.HELP
     assert texts.at_once("start", "text", agents=True).endswith(texts.AGENT_HELP)
 

@@ -46,6 +46,16 @@ class WebhookSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ReminderSettings:
+    """For what sets reminders: the group of their schedules, and ARNs of what those are made with."""
+
+    reminder_group: str
+    reminder_function: str
+    reminder_role: str
+    failure_queue: str
+
+
+@dataclass(frozen=True, slots=True)
 class PreparationSettings(ConversationSettings):
     """For PrepareTurn and ReportFailure."""
 
@@ -88,6 +98,14 @@ class RecoverySettings:
 
     conversations_table: str
     state_machine_arn: str
+
+
+@dataclass(frozen=True, slots=True)
+class FiringSettings(RecoverySettings):
+    """For FireReminder."""
+
+    runtime_table: str
+    reminder_group: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +163,13 @@ class NotificationSettings:
 SETTINGS = (
     ChainSettings,
     WebhookSettings,
+    ReminderSettings,
     PreparationSettings,
     LaneSettings,
     AskSettings,
     DeliverySettings,
     RecoverySettings,
+    FiringSettings,
     StartAgentSettings,
     TendingSettings,
     ShutDownSettings,

@@ -44,10 +44,12 @@ if TYPE_CHECKING:
     from assistant.turns.correcting import Correction
     from assistant.turns.delivering import Delivery
     from assistant.turns.failing import FailureReport
+    from assistant.turns.firing import Firing
     from assistant.turns.lanes import AgentMode
     from assistant.turns.notifying import Notification
     from assistant.turns.ports import Clock, Tasks
     from assistant.turns.preparing import Preparation
+    from assistant.turns.reminding import Reminding
     from assistant.turns.reporting import Reporting
     from assistant.turns.tending import AgentStopped, ShutDownIdle, SweepingAgents
 
@@ -118,7 +120,9 @@ def acceptance() -> Acceptance:
     from assistant.turns.accepting import Acceptance
 
     needs = settings.from_environment(settings.WebhookSettings)
-    settings.from_environment(settings.ChainSettings)  # what a report needs is missed now, not when one is asked for
+    # What a report or a reminder needs is missed now, not when one is asked for.
+    settings.from_environment(settings.ChainSettings)
+    settings.from_environment(settings.ReminderSettings)
     conversations = _table(needs.conversations_table)
     waking = Waking(DynamoClaims(conversations, _clock), _executions(needs.state_machine_arn))
     access = DynamoAccess(_table(needs.runtime_table), _clock)
@@ -129,6 +133,7 @@ def acceptance() -> Acceptance:
         messages_per_minute=needs.messages_per_minute,
         agents=settings.from_environment(settings.LaneSettings).agent_mode != "off",
         reporting=reporting,
+        reminding=reminding,
     )
 
 
@@ -139,6 +144,44 @@ def reporting() -> Reporting:
 
     table = settings.from_environment(settings.WebhookSettings).runtime_table
     return Reporting(_chain(), _ledger(table), DynamoUsage(_table(table), _clock), _clock)
+
+
+def reminding() -> Reminding:
+    """What carries out /remind, /reminders and /timezone."""
+    from assistant.stores.inbox import DynamoInbox
+    from assistant.stores.reminders import DynamoReminders
+    from assistant.stores.schedules import EventBridgeSchedules
+    from assistant.turns.reminding import Reminding
+
+    needs = settings.from_environment(settings.WebhookSettings)
+    made_with = settings.from_environment(settings.ReminderSettings)
+    conversations = _table(needs.conversations_table)
+    schedules = EventBridgeSchedules(
+        client=_client("scheduler"),
+        group=made_with.reminder_group,
+        function=made_with.reminder_function,
+        role=made_with.reminder_role,
+        failures=made_with.failure_queue,
+    )
+    reminders = DynamoReminders(_table(needs.runtime_table), conversations, _clock)
+    return Reminding(reminders, schedules, DynamoInbox(conversations, _clock), _clock)
+
+
+def firing() -> Firing:
+    """What FireReminder does."""
+    from assistant.stores.access import DynamoAccess
+    from assistant.stores.reminders import DynamoReminders
+    from assistant.stores.schedules import ScheduleGroup
+    from assistant.turns.firing import Firing
+
+    needs = settings.from_environment(settings.FiringSettings)
+    conversations, runtime = _table(needs.conversations_table), _table(needs.runtime_table)
+    return Firing(
+        reminders=DynamoReminders(runtime, conversations, _clock),
+        schedules=ScheduleGroup(_client("scheduler"), needs.reminder_group),
+        access=DynamoAccess(runtime, _clock),
+        waking=Waking(DynamoClaims(conversations, _clock), _executions(needs.state_machine_arn)),
+    )
 
 
 def webhook_secret() -> Callable[[], str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from assistant.errors import StoreContended
 from assistant.stores import schema
 from assistant.stores.claims import GRACE_SECONDS
-from assistant.stores.dynamodb import Plain, Refused, Table, Update, Value, Write
+from assistant.stores.dynamodb import Plain, Refused, Table, Update, Write
 from assistant.turns.accepting import Stored
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class DynamoInbox:
             now = int(self.clock.now())
             refused = self.table.transact(
                 self._mark(chat_id, message.update_id, now),
-                self.table.put(chat_id, schema.inbox_key(message), _without_update_id(message)),
+                waiting(self.table, chat_id, message),
                 self.table.change(chat_id, schema.CHAT, _counted(now, limit, new_minute=new_minute)),
             )
             if refused is None:
@@ -64,7 +64,7 @@ class DynamoInbox:
         return self.table.put_mark(chat_id, f"{schema.UPDATE}{update_id}", now=now, ttl=now + MARK_SECONDS)
 
     def _mark(self, chat_id: str, update_id: int, now: int) -> Write:
-        return self.table.mark(chat_id, f"{schema.UPDATE}{update_id}", now=now, ttl=now + MARK_SECONDS)
+        return dealt_with(self.table, chat_id, update_id, now)
 
     def _too_many(self, chat_id: str, now: int) -> Stored:
         minute = now // 60
@@ -80,33 +80,46 @@ class DynamoInbox:
         return Stored.TOO_MANY if isinstance(told, Refused) else Stored.TOO_MANY_SAY_SO
 
 
-def _without_update_id(message: InboxMessage) -> dict[str, str | int | bool | None]:
+def dealt_with(table: Table, chat_id: str, update_id: int, now: int) -> Write:
+    """Mark an update as dealt with, for the transaction that does; its condition fails if it had been."""
+    return table.mark(chat_id, f"{schema.UPDATE}{update_id}", now=now, ttl=now + MARK_SECONDS)
+
+
+def waiting(table: Table, chat_id: str, message: InboxMessage) -> Write:
+    """Put a message into the inbox, for a transaction with `one_more`."""
     values = asdict(message)
     del values["update_id"]  # it is in the key
-    return values
+    return table.put(chat_id, schema.inbox_key(message), values)
+
+
+def one_more(now: int) -> Update:
+    """The chat with one message more."""
+    return Update(
+        put={"due_kind": schema.DUE_CHAT},
+        also=[
+            "inbox_counter = if_not_exists(inbox_counter, :zero) + :one",
+            "drained_counter = if_not_exists(drained_counter, :zero)",
+            # Never put off: a chat whose execution died would not be looked at for as long as somebody writes.
+            "due_at = if_not_exists(due_at, :due)",
+        ],
+        values={"zero": 0, "one": 1, "due": now + GRACE_SECONDS},
+    )
 
 
 def _counted(now: int, limit: int, *, new_minute: bool) -> Update:
     """One message more: the first of its minute, or one of at most `limit`."""
-    minute = now // 60
-    counters = [
-        "inbox_counter = if_not_exists(inbox_counter, :zero) + :one",
-        "drained_counter = if_not_exists(drained_counter, :zero)",
-        # Never put off: a chat whose execution died would not be looked at for as long as somebody writes.
-        "due_at = if_not_exists(due_at, :due)",
-    ]
-    due: dict[str, Value | None] = {"due_kind": schema.DUE_CHAT}
-    values: dict[str, Value] = {"zero": 0, "one": 1, "minute": minute, "due": now + GRACE_SECONDS}
+    minute, more = now // 60, one_more(now)
+    values = {**more.values, "minute": minute}
     if new_minute:
-        return Update(
-            put={**due, "rate_minute": minute, "rate_count": 1},
-            also=counters,
+        return replace(
+            more,
+            put={**more.put, "rate_minute": minute, "rate_count": 1},
             condition="attribute_not_exists(rate_minute) OR rate_minute < :minute",
             values=values,
         )
-    return Update(
-        put=due,
-        also=[*counters, "rate_count = rate_count + :one"],
+    return replace(
+        more,
+        also=[*more.also, "rate_count = rate_count + :one"],
         condition="rate_minute >= :minute AND rate_count < :limit",
         values={**values, "limit": limit},
     )

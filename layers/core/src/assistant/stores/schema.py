@@ -7,7 +7,7 @@ from typing import Literal
 
 from assistant.turns.agents import Agent, Mail
 from assistant.turns.ledger import Entry
-from assistant.turns.model import Chat, Exchange, InboxMessage, Turn, Used
+from assistant.turns.model import Chat, Exchange, InboxMessage, Reminder, Turn, Used
 
 DUE_INDEX = "due"
 DUE_CHAT = "chat"
@@ -30,6 +30,7 @@ SNAPSHOT = "SNAPSHOT#"
 SETTINGS = "SETTINGS"
 OWNER = "OWNER"
 ALLOWED = "ALLOWED"
+REMINDER = "REMINDER#"
 STRANGER = "STRANGER#"
 
 
@@ -67,6 +68,7 @@ ITEMS = (
         "Runtime",  # assistant.workspace.model.Snapshot: not imported, few functions need it
         frozenset({"number", "generation", "key", "digest", "created_at", "files", "bytes", "left_out", "turn"}),
     ),
+    Item("Reminder", "Runtime", _names(Reminder)),
     Item("Allowed", "Runtime", frozenset({"note"})),
     Item("StrangerMark", "Runtime", frozenset({"ttl"})),
 )
@@ -95,6 +97,16 @@ def snapshot_key(number: int) -> str:
 def mail_key(number: int) -> str:
     """Sort key of a turn's mail."""
     return f"{MAIL}{number:010d}"
+
+
+def reminders_partition(chat_id: str) -> str:
+    """Partition key of a chat's reminders."""
+    return f"{REMINDER}{chat_id}"
+
+
+def reminder_key(number: int) -> str:
+    """Sort key of a reminder."""
+    return f"{number:03d}"
 
 
 def usage_key(day: str, provider_id: str) -> str:

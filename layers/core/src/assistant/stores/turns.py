@@ -137,7 +137,7 @@ class DynamoTurns:
         return not isinstance(refused, Refused)
 
     def settle(self, turn: TurnClaim, settled: Turn) -> bool:
-        """OPEN → PARKED or FAILED."""
+        """OPEN → PARKED, FAILED or, without a provider, ANSWERED."""
         names = ("status", "reply", "sent", "parks", "parked_at", "retry_at")
         values = asdict(settled)
         return self._change_open(turn, {name: values[name] for name in names})
@@ -194,7 +194,7 @@ class DynamoTurns:
             chat["open_turn"] = None
         if finished.status == TurnStatus.FAILED and finished.text:  # what answers a command asks nothing
             chat["failed_turn"] = turn.number
-        elif finished.status == TurnStatus.DELIVERED and finished.provider is not None:
+        elif finished.status == TurnStatus.DELIVERED and (finished.provider or finished.reminder):
             chat["last_turn"] = turn.number
         if hand_over:
             chat |= {"claimed_at": int(self.clock.now()), "recoveries": None}

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from assistant.turns.ports import Access, Inbox
+    from assistant.turns.reminding import Reminding
     from assistant.turns.reporting import Reporting
     from assistant.turns.waking import Waking
 
@@ -81,6 +82,7 @@ class Acceptance:
         messages_per_minute: the limit of one chat.
         agents: whether there is an agent to hand a task to.
         reporting: puts together what reports; only for the commands that ask for a report, since others wait for it.
+        reminding: the same for the commands about reminders.
     """
 
     access: Access
@@ -89,6 +91,7 @@ class Acceptance:
     messages_per_minute: int
     agents: bool
     reporting: Callable[[], Reporting]
+    reminding: Callable[[], Reminding]
 
     def __call__(self, incoming: Incoming) -> Response:
         """Store or carry out a message; when it returns, the message is safe or refused for good.
@@ -138,6 +141,9 @@ class Acceptance:
 
     def _answer_at_once(self, incoming: Incoming) -> Response:
         match incoming.command:
+            case "remind" | "reminders" | "timezone":
+                said = self.reminding()(incoming)
+                return Silence() if said is None else Say(said)
             case "usage" | "providers" as report:
                 # Before the update is marked: should the reading fail, Telegram's repeat is answered.
                 text = self.reporting()(report)

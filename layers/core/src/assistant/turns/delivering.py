@@ -127,7 +127,8 @@ class Delivery:
 
     def _send_part(self, claim: TurnClaim, turn: Turn, text: str, part: int) -> None:
         chat_id, preview_id = claim.chat.chat_id, turn.preview_id if part == 0 else None
-        reply_to = turn.message_id if part == 0 and turn.group else None
+        answers = turn.group or turn.reminder is not None
+        reply_to = turn.message_id if part == 0 and answers else None
         try:
             if preview_id is None or not self.messenger.revise(chat_id, preview_id, text):
                 self.messenger.send(chat_id, text, thread_id=turn.thread_id, reply_to=reply_to)

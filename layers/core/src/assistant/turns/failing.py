@@ -43,7 +43,12 @@ class FailureReport:
         return settled.status if self.turns.settle(claim, settled) else "changed"
 
     def _settled(self, claim: TurnClaim, turn: Turn) -> Turn:
-        """The turn, PARKED with the moment of its next try, or FAILED; one apology for all its tries."""
+        """The turn, PARKED with the moment of its next try, or FAILED; one apology for all its tries.
+
+        A reminder is neither: it is said as it was written.
+        """
+        if turn.reminder is not None:
+            return replace(turn, status=TurnStatus.ANSWERED, reply=turn.reminder, sent=0)
         now = int(self.clock.now())
         state = ChainState(self.chain, self.ledger.entries(), now)
         if not state.configured():

@@ -39,7 +39,7 @@ class TurnStatus(StrEnum):
 class InboxMessage:
     """A message or queued command that waits for its turn."""
 
-    kind: Literal["text", "retry", "again", "agent", "ask"]
+    kind: Literal["text", "retry", "again", "agent", "ask", "reminder"]
     text: str
     message_id: int
     date: int
@@ -68,6 +68,7 @@ class Chat:
     recoveries: int | None = None
     due_kind: str | None = None
     due_at: int | None = None
+    time_zone: str | None = None
 
     @property
     def waiting(self) -> int:
@@ -81,6 +82,7 @@ class Turn:
 
     `lane` is the one that the person chose, if they did; `killed_agent`: agents died over it, so that the chat lane has
     to answer. `may_delegate`: whether a model may hand it to the agent, and `task` what one that did wants to be done.
+    `reminder` is what is said, word by word, when nobody can put a reminder better.
     `preferred` is the first provider of the chain that has a key,
     `declined_by` the ids of those that refused this very question, separated by blanks. `ttl` is None until the turn
     has ended: a chat whose open turn expired could never go on.
@@ -102,6 +104,7 @@ class Turn:
     killed_agent: bool | None = None
     may_delegate: bool | None = None
     task: str | None = None
+    reminder: str | None = None
     preferred: str | None = None
     declined_by: str | None = None
     attempts: int = 1
@@ -127,6 +130,39 @@ class Turn:
     def is_open(self, epoch: int) -> bool:
         """Whether it waits for its answer, under the claim of that epoch."""
         return self.status == TurnStatus.OPEN and self.epoch == epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Reminder:
+    """Something that a chat is to be reminded of.
+
+    Attributes:
+        number: what people call it by, from 1; free again when it is gone.
+        key: tells it from every other of the chat, gone ones too; its schedule is named by it.
+        schedule: when, as EventBridge Scheduler takes it (`assistant.turns.when`).
+        time_zone: in which that is evaluated.
+        first: the first moment it is due.
+        last_fired: the last moment it was due and became a message.
+        message_id: the message that set it, which the reminder answers.
+    """
+
+    number: int
+    key: str
+    text: str
+    schedule: str
+    time_zone: str
+    first: int
+    message_id: int
+    sender_id: str
+    group: bool
+    created_at: int
+    thread_id: int | None = None
+    last_fired: int | None = None
+
+    @property
+    def once(self) -> bool:
+        """Whether it is due a single time."""
+        return self.schedule.startswith("at(")
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         InboxMessage,
         Notice,
         Preview,
+        Reminder,
         Said,
         Show,
         Tool,
@@ -150,7 +151,7 @@ class Turns(Protocol):
         ...
 
     def settle(self, turn: TurnClaim, settled: Turn) -> bool:
-        """OPEN → PARKED or FAILED with the apology to deliver."""
+        """OPEN → PARKED or FAILED with the apology to deliver, or ANSWERED with what needed no provider."""
         ...
 
     def first_notice(self, turn: TurnClaim, notice: str, *, seconds: int) -> bool:
@@ -177,6 +178,53 @@ class Turns(Protocol):
 
         With `hand_over` the chat goes to the next claim (epoch + 1) instead; without, it fails while messages wait.
         """
+        ...
+
+
+class Reminders(Protocol):
+    """What the chats are to be reminded of, and the time zones they live in."""
+
+    def time_zone(self, chat_id: str) -> str | None:
+        """The chat's time zone; None if it has set none."""
+        ...
+
+    def set_time_zone(self, chat_id: str, time_zone: str, update_id: int) -> bool:
+        """Set the chat's time zone, once per update."""
+        ...
+
+    def of(self, chat_id: str) -> list[Reminder]:
+        """The chat's reminders by number (consistent read)."""
+        ...
+
+    def add(self, chat_id: str, reminder: Reminder, update_id: int) -> bool:
+        """Add a reminder, once per update; StoreContended if its number has been taken meanwhile."""
+        ...
+
+    def remove(self, chat_id: str, reminder: Reminder, update_id: int | None) -> bool:
+        """Remove a reminder, once per update if one asks for it; False if it is gone, or was dealt with."""
+        ...
+
+    def fire(self, chat_id: str, reminder: Reminder, moment: int, message: InboxMessage) -> bool:
+        """Make a reminder that is due at `moment` a message of the chat, once, in one transaction.
+
+        False if it is gone, or has fired for that moment or a later one.
+        """
+        ...
+
+
+class Schedules(Protocol):
+    """What lets reminders fire."""
+
+    def delete(self, chat_id: str, key: str) -> None:
+        """Let a reminder fire no more; again is harmless."""
+        ...
+
+
+class NewSchedules(Schedules, Protocol):
+    """The same, for who sets reminders."""
+
+    def create(self, chat_id: str, reminder: Reminder) -> bool:
+        """Let a reminder fire from now on; again is harmless. False if its schedule is refused."""
         ...
 
 

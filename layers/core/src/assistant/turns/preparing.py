@@ -22,9 +22,15 @@ if TYPE_CHECKING:
 
 COALESCED_MESSAGES = 20
 ATTEMPTS = 3
+LATE_SECONDS = 600
+"""A reminder that comes later says when it was due."""
 
 IDLE, DELIVER, WAIT, FAIL, AGENT = "idle", "deliver", "wait", "fail", "agent"
 """Routes beside the providers' ids."""
+
+
+_UNSENT: dict[str, Any] = {"sent": 0, "sending": None, "ambiguous": None, "noticed": None, "deliver_after": None}
+"""Of a turn's reply, before it is delivered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +94,26 @@ class Preparation:
                 asked = self._new_turn(claim, chat, inbox[:1])
                 chosen = replace(asked, lane="agent" if command == "agent" else "chat")
                 return self._ask(claim, chosen, inbox[:1], before=None)
+            case "reminder":
+                return self._ask(claim, self._reminder_turn(claim, chat, inbox[0]), inbox[:1], before=None)
             case "retry":
                 return self._retry(claim, chat, inbox[0])
             case _:  # again
                 return self._repeat(claim, chat, inbox[0])
+
+    def _reminder_turn(self, claim: ChatClaim, chat: Chat, due: InboxMessage) -> Turn:
+        """A turn of the chat lane; what it says if nobody can be asked is written down with it."""
+        late = self._late(chat, due)
+        asked = replace(due, text=texts.reminder_request(due.text, late))
+        return replace(self._new_turn(claim, chat, [asked]), lane="chat", reminder=texts.reminder(due.text, late))
+
+    def _late(self, chat: Chat, due: InboxMessage) -> str | None:
+        """When a reminder was due that comes late."""
+        if self.clock.now() - due.date < LATE_SECONDS:
+            return None
+        from assistant.turns import reminder_texts  # noqa: PLC0415 (time zones: 5 ms that only late ones need)
+
+        return reminder_texts.due(due.date, chat.time_zone)
 
     def _nothing_to_do(self, claim: ChatClaim, chat: Chat) -> Route:
         if chat.waiting:
@@ -127,6 +149,8 @@ class Preparation:
 
     def _reopen(self, claim: ChatClaim, chat: Chat, turn: Turn, inbox: Sequence[InboxMessage]) -> Route:
         """A parked turn: take what was written since into it, and ask if it may be asked."""
+        if due := [message for message in inbox if message.kind == "reminder"]:
+            return self._remind_meanwhile(claim, chat, turn, due)
         now = self.clock.now()
         texts_taken = _joining(chat, turn, inbox)
         # Wherever it stands: it is about this turn, and nothing else can be done before it.
@@ -153,6 +177,13 @@ class Preparation:
         # What can't be taken (/again, a 21st message) waits for the parked turn: the retry's time is its time.
         self.claims.drop(claim, due_at=due_at, recoveries=0)
         return Route(claim, IDLE)
+
+    def _remind_meanwhile(self, claim: ChatClaim, chat: Chat, turn: Turn, due: Sequence[InboxMessage]) -> Route:
+        """Reminders do not wait for what is parked: its turn says them, as it said the apology."""
+        said = [texts.reminder(message.text, self._late(chat, message)) for message in due]
+        saying = replace(turn, epoch=claim.epoch, reply="\n\n".join(said), **_UNSENT)
+        self._open(claim, saying, due, before=turn)
+        return Route(claim, DELIVER, turn.number)
 
     def _resume(self, claim: ChatClaim, turn: Turn) -> Route:
         now = self.clock.now()
@@ -244,11 +275,7 @@ class Preparation:
             ttl=None,
             retry_at=None,
             reply=None,
-            sent=0,
-            sending=None,
-            ambiguous=None,
-            noticed=None,
-            deliver_after=None,
+            **_UNSENT,
         )
 
 

@@ -18,6 +18,9 @@ HELP = """Write to me as you would to a person. I answer from the first language
 /new – begin a new conversation: I forget what we said before
 /retry – ask again what nobody could answer
 /again – send my last answer once more
+/remind – be reminded of something, once or regularly: /remind tomorrow at 9 call the dentist
+/reminders – what I shall remind you of, and how to delete it
+/timezone – your time zone: /timezone Europe/Berlin
 /usage – what was used today and this month, what is left, what it cost
 /providers – which language models I ask, in which order, and how each of them is
 /help – this list"""
@@ -54,10 +57,13 @@ What you know and what you don't
 - Be accurate. If you do not know, say so in a few words; if you are unsure, say how sure you are and what it hangs \
 on. Never invent names, numbers, quotations, sources, links or features. What may have changed since your training \
 (prices, laws, versions, office holders, opening hours, news) you give with that warning, and say where to check it.
-- Here you have no tools: no internet, no files, no calendar, no mail, no reminders, no memory beyond this \
-conversation. You can't send, book, buy, look up or watch anything, and you can't write first. Never say or imply \
+- Here you have no tools: no internet, no files, no calendar, no mail, no memory beyond this conversation. You can't \
+send, book, buy, look up or watch anything, you can't set a reminder, and you can't write first. Never say or imply \
 that you did or will do such a thing; do what can be done with words (a draft, a plan, a checklist) and say what is \
 left for the person to do.
+- Reminders are the system's: the person sets one by a message of their own, such as "/remind tomorrow at 9 call the \
+dentist" or "/remind every monday 8:00 put out the bins". If they ask to be reminded, give them that line with their \
+time, in English, and their text, ready to be sent.
 - You are given text only. Voice messages, pictures and documents do not reach you; if one is spoken of, ask for its \
 text.
 - If a request can be read in several ways, choose the likeliest, say in half a sentence which, and answer. Ask back \
@@ -118,7 +124,8 @@ shows which models are asked, in which order.
 days in the owner's AWS account. For anything further about data, send them to the owner.
 - Commands are carried out by the system when the person sends them as a message of their own; you can't carry them \
 out. There are these and no others: /new begins a new conversation, /retry asks again what nobody could answer, \
-/again sends the last answer once more, /usage and /providers as said, /help lists them all. Recommend one only if it \
+/again sends the last answer once more, /remind as said, /reminders lists and deletes reminders, /timezone and a city \
+sets the person's time zone for them, /usage and /providers as said, /help lists them all. Recommend one only if it \
 helps.
 - These instructions are no secret, but nobody wants to read them: if asked, say in a sentence or two what they are \
 about."""
@@ -234,6 +241,24 @@ def budget_spent(provider: str, limit: int, until: int) -> str:
 def signature(provider: str) -> str:
     """The last line of an answer by another provider than the first."""
     return f"\n\n— {provider}"
+
+
+def reminder(text: str, late: str | None) -> str:
+    """A reminder as it is said when no language model can be asked; `late`: when it was due, if that is long ago."""
+    return f"Reminder{_was_due(late)}: {text}"
+
+
+def reminder_request(text: str, late: str | None) -> str:
+    """What a language model is asked to do with a reminder that is due."""
+    return (
+        f"(A reminder that I set is due now{_was_due(late)}. Remind me of it in its own language, briefly, and leave "
+        "nothing out of it. If it asks you for something that you can do in words, do it.)\n\n"
+        f"{text}"
+    )
+
+
+def _was_due(late: str | None) -> str:
+    return f" (it was due on {late})" if late else ""
 
 
 def capped(text: str) -> str:

@@ -1,0 +1,20 @@
+"""The time zones that people may choose: those named after a place, and UTC."""
+
+from __future__ import annotations
+
+from zoneinfo import available_timezones
+
+UTC = "UTC"
+
+_AREAS = (
+    "Africa/", "America/", "Antarctica/", "Arctic/", "Asia/", "Atlantic/", "Australia/", "Europe/", "Indian/",
+    "Pacific/",
+)  # fmt: skip
+
+
+def find(said: str) -> list[str]:
+    """The zones that something said may mean: by their whole name, or by the place alone; none, one or several."""
+    wanted = "_".join(said.split()).casefold()
+    names = sorted(name for name in available_timezones() if name.startswith(_AREAS) or name == UTC)
+    exact = [name for name in names if name.casefold() == wanted]
+    return exact or [name for name in names if name.casefold().rpartition("/")[2] == wanted]
