@@ -11,6 +11,15 @@ from local.server import Environ
 
 _SCOPE = re.compile(r"Credential=([^/,\s]+)/\d{8}/([^/]+)/([^/]+)/aws4_request")
 _INVOKE = re.compile(r"^/2015-03-31/functions/([^/]+)/invocations/?$")
+_SCHEDULER_OPERATIONS = {
+    ("POST", 2): "CreateSchedule",
+    ("GET", 2): "GetSchedule",
+    ("PUT", 2): "UpdateSchedule",
+    ("DELETE", 2): "DeleteSchedule",
+    ("GET", 1): "ListSchedules",
+}
+"""By method and depth of the path: `/schedules` or `/schedules/<name>`."""
+
 _S3_OPERATIONS = {
     ("GET", True): "GetObject",
     ("HEAD", True): "HeadObject",
@@ -102,6 +111,8 @@ def parse(environ: Environ) -> AwsRequest:
         operation = target.rpartition(".")[2]
     elif service == "s3":
         operation = _s3_operation(method, path, query)
+    elif service == "scheduler":
+        operation = _SCHEDULER_OPERATIONS.get((method, path.count("/")), "") if path.startswith("/schedules") else ""
     else:
         operation = _operation_in_path(path) or _operation_in_form(environ, body)
     return AwsRequest(access_key, service, operation, method, path, query, body)

@@ -36,6 +36,7 @@ from local.http_api import HttpApi
 from local.lambda_api import LambdaApi
 from local.log_events import LogEvents
 from local.runtime import Runtime
+from local.scheduler import Scheduler
 from local.server import Environ, StartResponse, WebServer, WsgiApp
 from local.stacks import StackResource, Stacks, StackState
 from local.template import ACCOUNT, REGION, Template
@@ -52,7 +53,7 @@ PROVIDER_PATHS = {
 """Each function's provider, and its simulator's path."""
 
 _ADMIN_KEY = "AKIALOCALADMINISTRAT"
-_STORES = ("cloudwatch", "dynamodb", "events", "iam", "s3", "sns", "sqs", "ssm", "stepfunctions", "sts")
+_STORES = ("cloudwatch", "dynamodb", "events", "iam", "s3", "scheduler", "sns", "sqs", "ssm", "stepfunctions", "sts")
 _STORES_OF_AN_AGENT = ("ec2", "ecs")
 """Which take a second to import, and are looked at only once somebody has."""
 
@@ -379,6 +380,7 @@ class LocalCloud:
             runtime=self._runtime,
             lambda_api=self._lambda_api,
             fargate=self._fargate,
+            scheduler=Scheduler(self.clock, self._bus, self._session, self.endpoint),
             http_api=self._http_api,
             gate=self._gate,
             faults=self.faults,

@@ -446,6 +446,12 @@ def _schedule(deployer: Deployer, resource: Resource, properties: dict[str, Any]
     return Created(name, {"Arn": f"arn:aws:scheduler:{REGION}:{ACCOUNT}:schedule/default/{name}"})
 
 
+def _schedule_group(deployer: Deployer, resource: Resource, properties: dict[str, Any]) -> Created:
+    name = _physical_name(resource, properties.get("Name"))
+    arn = deployer.client("scheduler").create_schedule_group(Name=name)["ScheduleGroupArn"]
+    return Created(name, {"Arn": arn})
+
+
 def _http_api(deployer: Deployer, resource: Resource, properties: dict[str, Any]) -> Created:
     api_id = hashlib.sha256(resource.logical_id.encode()).hexdigest()[:10]
     for path, methods in properties.get("Body", {}).get("paths", {}).items():
@@ -481,6 +487,7 @@ CREATORS: dict[str, Creator] = {
     "AWS::SQS::Queue": _queue,
     "AWS::SSM::Parameter": _parameter,
     "AWS::Scheduler::Schedule": _schedule,
+    "AWS::Scheduler::ScheduleGroup": _schedule_group,
     "AWS::StepFunctions::StateMachine": _state_machine,
 }
 """How each type is created."""

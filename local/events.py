@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from local.clock import VirtualClock
-from local.schedule import Cron, Rate, parse
+from local.schedule import parse
 from local.template import ACCOUNT, REGION
 
 _MILLISECONDS = 1000
@@ -28,17 +28,19 @@ class Rule:
         name: physical name.
         arn: its ARN.
         targets: pairs of function ARN and constant input (None: the event itself).
-        schedule: of a scheduled rule.
+        next_after: of a scheduled rule: when it fires after a moment.
         pattern: of a rule on events.
         next_at: when a scheduled rule fires next, epoch seconds of virtual time.
+        fire: of a timer: called with the moment instead of sending an event.
     """
 
     name: str
     arn: str
     targets: list[tuple[str, Any]] = field(default_factory=list)
-    schedule: Rate | Cron | None = None
+    next_after: Callable[[float], float] | None = None
     pattern: Mapping[str, Any] | None = None
     next_at: float = float("inf")
+    fire: Callable[[float], None] | None = None
 
 
 class EventBus:
@@ -82,7 +84,7 @@ class EventBus:
         """
         now = self._clock.now()
         schedule = parse(expression, now)
-        rule = Rule(name, _rule_arn(name), targets, schedule=schedule, next_at=schedule.next_after(now))
+        rule = Rule(name, _rule_arn(name), targets, next_after=schedule.next_after, next_at=schedule.next_after(now))
         self._add(rule)
         return rule
 
@@ -96,6 +98,19 @@ class EventBus:
         rule = Rule(name, _rule_arn(name), targets, pattern=pattern)
         self._add(rule)
         return rule
+
+    def set_timer(self, arn: str, next_after: Callable[[float], float], fire: Callable[[float], None]) -> None:
+        """Call `fire` with each moment that `next_after` gives from now on; a timer that there is already stays."""
+        with self._lock:
+            if any(rule.arn == arn for rule in self._rules):
+                return
+        now = self._clock.now()
+        self._add(Rule(arn, arn, next_after=next_after, next_at=next_after(now - 1), fire=fire))
+
+    def keep_timers(self, arns: set[str]) -> None:
+        """Forget every timer but these."""
+        with self._lock:
+            self._rules = [rule for rule in self._rules if rule.fire is None or rule.arn in arns]
 
     def due(self) -> bool:
         """Whether a schedule's time has come and it has not fired yet."""
@@ -161,12 +176,15 @@ class EventBus:
         """Fire what is due. A jump over several periods fires a rule once, as a late start would."""
         now = self._clock.now()
         for rule in self.rules:
-            if rule.schedule is None or rule.next_at > now:
+            if rule.next_after is None or rule.next_at > now:
                 continue
-            self._send(rule, self._event("aws.events", "Scheduled Event", {}, [rule.arn]))
+            if rule.fire is not None:
+                rule.fire(rule.next_at)
+            else:
+                self._send(rule, self._event("aws.events", "Scheduled Event", {}, [rule.arn]))
             # Only now, so that `due` stays true until the invocation is pending.
             with self._lock:
-                rule.next_at = rule.schedule.next_after(now)
+                rule.next_at = rule.next_after(now)
 
     def _send(self, rule: Rule, event: Mapping[str, Any]) -> None:
         for function, constant in rule.targets:

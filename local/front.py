@@ -21,6 +21,7 @@ from local.lambda_api import ACCOUNT_SETTINGS_PATH, LambdaApi
 from local.log_events import LogEvents
 from local.runtime import Runtime
 from local.sandbox import Sandbox
+from local.scheduler import Scheduler
 from local.server import Environ, StartResponse, WsgiApp
 from local.stacks import Stacks
 
@@ -39,7 +40,8 @@ class Front:
     - `/_api/…` the HTTP API
     - `/as/<sandbox or function>/<prefix>/…` a simulator, called by a function
     - `/<prefix>/…` a simulator, called by anybody else
-    - everything else is AWS: Lambda, tasks of ECS, the stack and its logs here, the rest in moto, all behind the gate.
+    - everything else is AWS: Lambda, tasks of ECS, the stack and its logs here, the rest in moto, all behind the gate;
+      what Scheduler holds in moto fires here.
 
     Attributes:
         timings: seconds that each DynamoDB operation took under the lock, by operation.
@@ -52,6 +54,7 @@ class Front:
         runtime: Runtime,
         lambda_api: LambdaApi,
         fargate: Fargate,
+        scheduler: Scheduler,
         http_api: HttpApi,
         gate: Gate,
         faults: Faults,
@@ -63,6 +66,7 @@ class Front:
         self._runtime = runtime
         self._lambda_api = lambda_api
         self._fargate = fargate
+        self._scheduler = scheduler
         self._http_api = http_api
         self._gate = gate
         self._faults = faults
@@ -139,6 +143,8 @@ class Front:
             return self._lambda_api.answer(request, environ)
         if request.service == "ecs" and request.operation in OPERATIONS:
             return self._fargate.answer(request)
+        if request.service == "scheduler":
+            return self._scheduler.answer(request, self._in_moto(request))
         return self._of_an_operator(request) or self._in_moto(request)
 
     def _of_an_operator(self, request: AwsRequest) -> WsgiApp | None:

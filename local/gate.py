@@ -376,6 +376,22 @@ def _ecs(request: AwsRequest, _: TableKeys) -> Iterator[Access]:
         raise UnknownAccess(request.name)
 
 
+_ON_SCHEDULE = {"CreateSchedule", "GetSchedule", "DeleteSchedule"}
+
+
+def _scheduler(request: AwsRequest, _: TableKeys) -> Iterator[Access]:
+    """CreateSchedule also hands over the target's role (Scheduler user guide, "Identity-based policies")."""
+    if request.operation not in _ON_SCHEDULE:
+        raise UnknownAccess(request.name)
+    parameters = request.parameters
+    group = parameters.get("GroupName") or request.query.get("groupName") or "default"
+    name = unquote(request.path).rpartition("/")[2]
+    yield Access(request.name, f"arn:aws:scheduler:{REGION}:{ACCOUNT}:schedule/{group}/{name}")
+    if request.operation == "CreateSchedule":
+        role = parameters.get("Target", {}).get("RoleArn", "")
+        yield Access("iam:PassRole", role, {"iam:PassedToService": "scheduler.amazonaws.com"})
+
+
 def _ssm(request: AwsRequest, _: TableKeys) -> Iterator[Access]:
     parameters = request.parameters
     if request.operation not in {"GetParameter", "GetParameters", "GetParametersByPath", "PutParameter"}:
@@ -470,6 +486,7 @@ _SERVICES: dict[str, Callable[[AwsRequest, TableKeys], Iterator[Access]]] = {
     "logs": _logs,
     "monitoring": _cloudwatch,
     "s3": _s3,
+    "scheduler": _scheduler,
     "sqs": _sqs,
     "ssm": _ssm,
     "states": _states,

@@ -8,14 +8,13 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
-import boto3
-from botocore.config import Config
 from werkzeug.wrappers import Response
 
 from local.aws_errors import aws_error
 from local.aws_request import AwsRequest, function_name
 from local.clock import VirtualClock
 from local.functions import Function
+from local.role_client import send_to_queue
 from local.runtime import Runtime
 from local.sandbox import Answer, SandboxError
 from local.server import Environ, WsgiApp
@@ -187,15 +186,4 @@ class LambdaApi:
         self._send(function, destination, json.dumps(record))
 
     def _send(self, function: Function, queue_arn: str, body: str) -> None:
-        credentials = self._assume_role(function.role_arn)
-        sqs = boto3.client(
-            "sqs",
-            region_name=REGION,
-            endpoint_url=self._endpoint,
-            aws_access_key_id=credentials["AccessKeyId"],
-            aws_secret_access_key=credentials["SecretAccessKey"],
-            aws_session_token=credentials["SessionToken"],
-            config=Config(connect_timeout=5, read_timeout=30),
-        )
-        account, name = queue_arn.split(":")[4:6]
-        sqs.send_message(QueueUrl=f"{self._endpoint}/{account}/{name}", MessageBody=body)
+        send_to_queue(queue_arn, body, self._endpoint, self._assume_role(function.role_arn))

@@ -1,13 +1,19 @@
-"""When a schedule expression fires: `rate(5 minutes)` and `cron(0 3 * * ? *)`, in UTC.
+"""When a schedule expression fires.
+
+Of rules: `rate(5 minutes)` and `cron(0 3 * * ? *)`, in UTC. Of EventBridge Scheduler also `at(2026-12-24T17:00:00)`,
+and all of them in a time zone.
 
 https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-scheduled-rule-pattern.html
+https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html
 """
 
 import datetime as dt
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 _RATE = re.compile(r"rate\((\d+) (minute|hour|day)s?\)")
+_AT = re.compile(r"at\((\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\)")
 _CRON = re.compile(r"cron\((\S+) (\S+) (\S+) (\S+) (\S+) (\S+)\)")
 _UNIT_S = {"minute": 60, "hour": 3600, "day": 86400}
 _MONTH_NAMES = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
@@ -35,6 +41,17 @@ class Rate:
 
 
 @dataclass(frozen=True)
+class Once:
+    """A single time."""
+
+    moment: float
+
+    def next_after(self, moment: float) -> float:
+        """That time, if it is still to come, else never."""
+        return self.moment if moment < self.moment else float("inf")
+
+
+@dataclass(frozen=True)
 class Cron:
     """At the minutes that all six fields allow."""
 
@@ -44,6 +61,7 @@ class Cron:
     months: frozenset[int]
     weekdays: frozenset[int]
     years: frozenset[int]
+    zone: dt.tzinfo = dt.UTC
 
     def next_after(self, moment: float) -> float:
         """The first time after `moment` (epoch seconds).
@@ -51,22 +69,45 @@ class Cron:
         Raises:
             ScheduleError: there is none within five years.
         """
-        start = dt.datetime.fromtimestamp(moment, dt.UTC).replace(second=0, microsecond=0) + dt.timedelta(minutes=1)
+        today = dt.datetime.fromtimestamp(moment, self.zone).date()
         for offset in range(_FAR_DAYS):
-            day = start.date() + dt.timedelta(days=offset)
+            day = today + dt.timedelta(days=offset)
             if not self._allows(day):
                 continue
             for hour in sorted(self.hours):
                 for minute in sorted(self.minutes):
-                    candidate = dt.datetime(day.year, day.month, day.day, hour, minute, tzinfo=dt.UTC)
-                    if candidate >= start:
-                        return candidate.timestamp()
+                    at = dt.time(hour, minute)
+                    candidate = dt.datetime.combine(day, at, self.zone).timestamp()
+                    # Where the clocks go forward, a time that does not exist is left out.
+                    if candidate > moment and dt.datetime.fromtimestamp(candidate, self.zone).time() == at:
+                        return candidate
         raise ScheduleError("the expression does not fire within five years")
 
     def _allows(self, day: dt.date) -> bool:
         weekday = day.isoweekday() % 7 + 1  # EventBridge counts from Sunday = 1
         in_year = day.year in self.years and day.month in self.months
         return in_year and day.day in self.days and weekday in self.weekdays
+
+
+def parse_schedule(expression: str, zone: str, start: float) -> Rate | Cron | Once:
+    """Read an expression of EventBridge Scheduler; a rate fires at `start` for the first time.
+
+    Raises:
+        ScheduleError: it can't be read, or there is no such time zone.
+    """
+    try:
+        clock = ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ScheduleError(f"no time zone {zone}") from error
+    if match := _AT.fullmatch(expression):
+        try:
+            return Once(dt.datetime.fromisoformat(match[1]).replace(tzinfo=clock).timestamp())
+        except ValueError as error:
+            raise ScheduleError(f"not a moment: {expression}") from error
+    schedule = parse(expression, start)
+    if isinstance(schedule, Cron):
+        return replace(schedule, zone=clock)
+    return replace(schedule, anchor=start - schedule.period_s)
 
 
 def parse(expression: str, anchor: float) -> Rate | Cron:

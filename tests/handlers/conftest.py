@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import sys
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from assistant.observability import logger
 from local.server import WebServer
 from local.simulators.outside import BOT_USERNAME, CONNECTIONS, Outside
 from tests.doubles import DrivenClock, create_table
@@ -88,6 +90,15 @@ class Deployed:
     def allow(self, chat_id: int) -> None:
         item = {"pk": {"S": "ALLOWED"}, "sk": {"S": str(chat_id)}}
         boto3.client("dynamodb").put_item(TableName="runtime", Item=item)
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """What the functions log."""
+    stream = io.StringIO()
+    (handler,) = logger._logger.handlers
+    monkeypatch.setattr(handler, "stream", stream)
+    return stream
 
 
 @pytest.fixture

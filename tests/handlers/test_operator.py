@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +10,15 @@ import boto3
 import pytest
 
 from assistant.errors import DeliveryUncertain, ProviderError
-from assistant.observability import METRICS, logger
+from assistant.observability import METRICS
 from local.simulators.faults import TelegramFault
 from local.simulators.outside import CONNECTIONS
 from tests.handlers.conftest import SECRETS_PATH
 from tests.payloads import EVENTS
 
 if TYPE_CHECKING:
+    import io
+
     from tests.handlers.conftest import Deployed
 
 OWNER = 77
@@ -31,14 +32,6 @@ MODULES = {
 
 def _event(name: str) -> Any:
     return json.loads((EVENTS / f"{name}.json").read_text("utf-8"))
-
-
-@pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    stream = io.StringIO()
-    (handler,) = logger._logger.handlers
-    monkeypatch.setattr(handler, "stream", stream)
-    return stream
 
 
 def _said(log: io.StringIO) -> list[dict[str, Any]]:

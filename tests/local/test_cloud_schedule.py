@@ -2,12 +2,16 @@
 
 import datetime as dt
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from assistant.turns.when import Wanted, read
 from local.clock import VirtualClock
 from local.events import EventBus, PatternError, matches
-from local.schedule import ScheduleError, parse
+from local.schedule import ScheduleError, parse, parse_schedule
 from tests.local.small_stack import eventually
 
 
@@ -95,3 +99,32 @@ def test_a_jump_over_several_periods_fires_once() -> None:
     assert [function for function, _ in fired] == ["arn:f", "arn:f"]
     assert fired[0][1]["detail-type"] == "Scheduled Event"
     assert fired[0][1]["time"] == "1970-01-01T01:00:00Z"
+
+
+@given(
+    st.integers(1_700_000_000, 2_000_000_000),
+    st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"]),
+    st.sampled_from(["day", "weekday", "weekend", "monday and friday", "month on the 31st", "29 february"]),
+    st.integers(0, 23),
+    st.sampled_from([0, 15, 30]),
+)
+@settings(max_examples=60)
+def test_reminders_expect_what_the_scheduler_does(now: int, zone: str, days: str, hour: int, minute: int) -> None:
+    wanted = read(f"every {days} at {hour}:{minute:02d} x", now, ZoneInfo(zone))
+    assert isinstance(wanted, Wanted)
+    fires = parse_schedule(wanted.schedule.expression, zone, now)
+
+    expected = wanted.schedule.first
+    assert fires.next_after(now) == expected
+    assert fires.next_after(expected) == wanted.schedule.next_after(expected)
+
+
+@given(st.integers(1_700_000_000, 2_000_000_000), st.integers(1, 168))
+@settings(max_examples=20)
+def test_reminders_expect_what_the_scheduler_does_every_so_many_hours(now: int, hours: int) -> None:
+    wanted = read(f"every {hours} hours x", now, ZoneInfo("UTC"))
+    assert isinstance(wanted, Wanted)
+    fires = parse_schedule(wanted.schedule.expression, "UTC", wanted.schedule.first)
+
+    assert fires.next_after(now) == wanted.schedule.first
+    assert fires.next_after(now + 3 * hours * 3600) == wanted.schedule.next_after(now + 3 * hours * 3600)

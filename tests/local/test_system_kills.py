@@ -239,3 +239,46 @@ def test_a_sweep_that_dies_is_repeated(system: System) -> None:
 
 def test_nothing_was_denied_by_iam(system: System) -> None:
     assert system.cloud.denied == []
+
+
+REMINDING = ("dynamodb:GetItem", "dynamodb:GetItem", "dynamodb:Query", "scheduler:CreateSchedule", CALLS["Webhook"][1])
+FIRING = ("dynamodb:Query", *CALLS["Webhook"])
+"""What a /remind and its firing do, in order."""
+
+
+def test_a_reminders_calls_are_all_of_them(system: System) -> None:
+    chat = a_chat(system)
+    system.say(chat, "/remind every day at 14:00 take the pills")
+    assert system.cloud.faults.calls("Webhook")[-1] == REMINDING
+    system.cloud.clock.advance(DAY)
+    system.settle()
+
+    assert system.cloud.faults.calls("FireReminder")[-1] == FIRING
+    assert [text for text in system.heard(chat) if "due now" in text] == system.heard(chat)[1:2]
+    system.say(chat, "/reminders delete 1")
+    assert system.cloud.client("scheduler").list_schedules()["Schedules"] == []
+    assert system.cloud.denied == []
+
+
+@pytest.mark.parametrize(
+    ("function", "call", "when"),
+    [
+        ("Webhook", 4, "in"),
+        ("Webhook", 5, "in"),
+        ("FireReminder", 3, "before"),
+        ("FireReminder", 3, "in"),
+        ("FireReminder", 4, "in"),
+    ],
+)
+def test_a_reminder_comes_once_whoever_is_killed(system: System, function: str, call: int, when: When) -> None:
+    chat = a_chat(system)
+    system.cloud.faults.kill(function, call=call, when=when)
+
+    system.say(chat, "/remind in 5 minutes take out the cake")
+    system.cloud.clock.advance(300)
+    system.settle()
+
+    assert system.all_killed
+    assert len([text for text in system.heard(chat) if "due now" in text]) == 1
+    assert system.at_rest(chat)
+    assert system.cloud.client("scheduler").list_schedules()["Schedules"] == []

@@ -68,7 +68,7 @@ def test_a_recurring_one_is_said_back_in_words(world: World) -> None:
         "every hour, first on Sunday, 22 November 2026, 14:00",
         "every 3 hours, first on Sunday, 22 November 2026, 16:00",
     ]
-    assert [answer.count(BERLIN) for answer in answers] == [2, 2, 2, 2, 2, 1, 1]
+    assert [answer.count(BERLIN) for answer in answers] == [1] * 7
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def set_to(reminder: Reminder, schedule: Schedule, zone: str | None) -> str:
     said = zone or UTC
     when = "on " + _at(schedule.first, said)
     if not reminder.once:
-        when = f"{_every(reminder)}, first on {_at(schedule.first, said)}"
+        when = f"{_every(reminder)}, first on {_next_at(reminder, schedule.first, said)}"
     hint = "" if zone else "\n\nI reckon in UTC until you tell me your time zone: /timezone Europe/Berlin"
     return (
         f"I will remind you {when}: {reminder.text}\n\nThis is reminder {reminder.number}; /reminders lists all.{hint}"
@@ -114,7 +114,7 @@ def due(moment: int, zone: str | None) -> str:
 def _line(reminder: Reminder, moment: int, zone: str) -> str:
     when = _at(moment, zone)
     if not reminder.once:
-        when = f"{_every(reminder)}, next on {when}"
+        when = f"{_every(reminder)}, next on {_next_at(reminder, moment, zone)}"
     return f"{reminder.number}. {when}: {_short(reminder.text)}"
 
 
@@ -131,6 +131,11 @@ def _every(reminder: Reminder) -> str:
         return f"every {reminder.schedule.removeprefix('rate(').removesuffix(')').removeprefix('1 ')}"
     minute, hour, day, month, weekdays = found.groups()
     return f"every {_days(day, month, weekdays)} at {int(hour):02d}:{int(minute):02d} ({reminder.time_zone})"
+
+
+def _next_at(reminder: Reminder, moment: int, zone: str) -> str:
+    """The next moment of a recurring one; the zone is not said twice."""
+    return _at(moment, zone, named=(reminder.time_zone, reminder.schedule[:1]) != (zone, "c"))
 
 
 def _days(day: str, month: str, weekdays: str) -> str:
