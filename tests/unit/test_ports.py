@@ -16,6 +16,8 @@ from assistant.stores.executions import StepFunctionsExecutions
 from assistant.stores.inbox import DynamoInbox
 from assistant.stores.ledger import DynamoLedger
 from assistant.stores.owner import DynamoOwnerSettings, LambdaOwner
+from assistant.stores.reminders import DynamoReminders
+from assistant.stores.schedules import EventBridgeSchedules, ScheduleGroup
 from assistant.stores.secrets import SsmSecrets
 from assistant.stores.tasks import FargateFleet, FargateTasks, NoFleet
 from assistant.stores.tokens import StepFunctionsTokens
@@ -33,6 +35,10 @@ ADAPTERS = [
     (ports.Access, DynamoAccess),
     (ports.Claims, DynamoClaims),
     (ports.Turns, DynamoTurns),
+    (ports.Reminders, DynamoReminders),
+    (ports.Schedules, ScheduleGroup),
+    (ports.NewSchedules, EventBridgeSchedules),
+    (ports.NewSchedules, doubles.ListedSchedules),
     (ports.Ledger, DynamoLedger),
     (ports.UsageBook, DynamoUsage),
     (ports.Account, OpenRouterAccount),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zoneinfo import available_timezones
+from importlib.resources import files
 
 UTC = "UTC"
 
@@ -15,6 +15,8 @@ _AREAS = (
 def find(said: str) -> list[str]:
     """The zones that something said may mean: by their whole name, or by the place alone; none, one or several."""
     wanted = "_".join(said.split()).casefold()
-    names = sorted(name for name in available_timezones() if name.startswith(_AREAS) or name == UTC)
+    # The package's own list: zoneinfo's function opens every file there is (0.2 s).
+    listed = files("tzdata").joinpath("zones").read_text("utf-8").split()
+    names = sorted(name for name in listed if name.startswith(_AREAS) or name == UTC)
     exact = [name for name in names if name.casefold() == wanted]
     return exact or [name for name in names if name.casefold().rpartition("/")[2] == wanted]
