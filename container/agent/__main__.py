@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from agent import settings, wiring
+from agent import privileges, settings, wiring
 from agent.life import signals_set
 from assistant.errors import SettingMissing
 from assistant.wiring import clock
@@ -42,4 +42,5 @@ async def _live(read: settings.Settings, time: Clock) -> int:
 
 
 if __name__ == "__main__":
+    privileges.restrict()
     sys.exit(main(os.environ, clock()))

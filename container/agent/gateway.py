@@ -87,9 +87,9 @@ class GatewaySettings:
             theirs["OPENCLAW_PACKAGED_COMPILE_CACHE_RESPAWNED"] = "1"
         return theirs | dict(self.keys)
 
-    def command(self) -> list[str]:
-        """The program and its arguments, on Linux bound to our own life and without a way to more rights."""
-        command = [str(self.node), str(self.openclaw), "gateway", "run"]
+    def command(self, *arguments: str) -> list[str]:
+        """The program, on Linux bound to our own life and without a way to more rights; by default it is the gateway."""
+        command = [str(self.node), str(self.openclaw), *(arguments or ("gateway", "run"))]
         setpriv = shutil.which("setpriv")  # util-linux; part of every Debian
         if setpriv is None:
             return command

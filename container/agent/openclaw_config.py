@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import json
 import math
+import os
+from contextlib import ExitStack
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import json5
 
-from agent.atomic_file import write_private
+from agent.atomic_file import opened, opened_inside, write_inside
 from agent.redaction import redacted
 from assistant.providers.vendors import COPILOT_HEADERS, OPENROUTER_HEADERS
 
@@ -32,6 +34,8 @@ RELAY_TOKEN_VARIABLE = "OPENCLAW_RELAY_TOKEN"  # noqa: S105 (a name)
 
 AGENT_SETTINGS = Path("agents/main/agent/settings.json")
 """Below the state folder. The place is undocumented: that OpenClaw reads it is tested with the pinned version."""
+
+_INSTRUCTIONS = "AGENTS.md"
 
 _API = {"openai-chat": "openai-completions", "anthropic-messages": "anthropic-messages"}
 _VENDOR_HEADERS = {"copilot": COPILOT_HEADERS, "openrouter": OPENROUTER_HEADERS}
@@ -176,18 +180,28 @@ def as_text(config: Mapping[str, Any]) -> str:
     return text
 
 
-def write_agent_settings(state: Path) -> None:
-    """Make OpenClaw ask a provider once: by default it repeats a 429 for 149 seconds before it falls back."""
-    path = state / AGENT_SETTINGS
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_private(path, '{"retry": {"provider": {"maxRetries": 0}}}\n')
+def write_agent_settings(state: Path, owner: int | None = None) -> None:
+    """Make OpenClaw ask a provider once: by default it repeats a 429 for 149 seconds before it falls back.
+
+    Args:
+        state: OpenClaw's folder; what is in it may be its doing, links included: none is followed.
+        owner: the user that it runs as, if not ours.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    with ExitStack() as stack:
+        folder = stack.enter_context(opened(state))
+        for name in AGENT_SETTINGS.parts[:-1]:
+            folder = stack.enter_context(opened_inside(folder, name, owner))
+        write_inside(folder, AGENT_SETTINGS.name, '{"retry": {"provider": {"maxRetries": 0}}}\n', owner)
 
 
-def write_instructions(workspace: Path) -> None:
+def write_instructions(workspace: Path, owner: int | None = None) -> None:
     """Put our AGENTS.md into a workspace that has none: a restored one keeps its own."""
-    path = workspace / "AGENTS.md"
-    if not path.is_symlink() and not path.exists():
-        write_private(path, files("agent").joinpath("AGENTS.md").read_text("utf-8"))
+    with opened(workspace) as folder:
+        if _INSTRUCTIONS not in os.listdir(folder):  # noqa: PTH208 (a `Path` is no open folder)
+            write_inside(folder, _INSTRUCTIONS, files("agent").joinpath(_INSTRUCTIONS).read_text("utf-8"), owner)
 
 
 def _parse_json5(text: str) -> object:

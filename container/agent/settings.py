@@ -147,6 +147,11 @@ def read(environment: Mapping[str, str]) -> Settings:
     )
 
 
+def read_place(environment: Mapping[str, str]) -> PlaceSettings:
+    """Where things are, alone; SettingMissing names what is absent."""
+    return from_environment(PlaceSettings, environment)
+
+
 def read_port(environment: Mapping[str, str]) -> int:
     """The port of our own HTTP, for the health check; SettingMissing if it is no number."""
     return from_environment(_PortSettings, environment).port

@@ -17,8 +17,8 @@ from aws_lambda_powertools.utilities.parameters.ssm import SSMProvider
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from agent import openclaw_config
-from agent.atomic_file import write_private
+from agent import openclaw_config, privileges
+from agent.atomic_file import opened, write_inside
 from agent.bridge import Bridge, Habits
 from agent.gateway import Gateway, GatewaySettings
 from agent.gateway_client import GatewayClient
@@ -49,8 +49,9 @@ from assistant.turns.chain import load_chain
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from agent.openclaw import RelayServer
     from agent.settings import PlaceSettings, Settings
     from assistant.turns.chain import Chain
     from assistant.turns.model import Notice
@@ -122,6 +123,8 @@ async def _for_chat(
     settings: Settings, needs: ChatSettings, clock: Clock, threads: Threads, stop: asyncio.Event
 ) -> int:
     logger.append_keys(chat_id=needs.chat_id, generation=needs.generation)
+    if reason := privileges.not_separate(settings.place.agent_user):
+        logger.warning("nothing keeps OpenClaw from our keys: it runs as our own user", reason=reason)
     requests = Requests()
     runtime = Table(_client("dynamodb", requests), needs.runtime_table)
     turns = DynamoTurns(Table(runtime.client, needs.conversations_table), clock, needs.history_days)
@@ -165,15 +168,14 @@ async def _by_itself(
         turn=RelayedTurn(chat_id="local", user_id="", number=0, preferred=first),
         status=lambda: {"kept": "nothing"},
     )
-    _announce(settings.place.port, None if needs.bridge_auth_token else token)
+    _announce(settings.place, None if needs.bridge_auth_token else token)
     return await live(ByItself(openclaw), openclaw, door, log=logger.info, stop=stop)
 
 
 def assembled(settings: Settings, chain: Chain, books: Books, clock: Clock, threads: Threads) -> OpenClaw:
     """OpenClaw with its relay and gateway, not yet started."""
-    place = settings.place
     spending = Spending(books.ledger)
-    relay_token, gateway_token = random_tokens.token_urlsafe(32), random_tokens.token_urlsafe(32)
+    relay_token = random_tokens.token_urlsafe(32)
     relay = Relay(
         _upstreams(chain, settings.base_urls),
         chain.timeouts,
@@ -185,7 +187,22 @@ def assembled(settings: Settings, chain: Chain, books: Books, clock: Clock, thre
         clock=clock,
         token=relay_token,
     )
-    gateway = GatewaySettings(
+    place = settings.place
+    return openclaw_with(
+        gateway_settings(place, relay_token),
+        relay,
+        place,
+        settings.inherited,
+        chain,
+        spending,
+        warm=lambda: _warm(chain, books.secrets),
+        threads=threads,
+    )
+
+
+def gateway_settings(place: PlaceSettings, relay_token: str) -> GatewaySettings:
+    """What the gateway is started with."""
+    return GatewaySettings(
         node=Path(place.node),
         openclaw=Path(place.openclaw),
         config=place.state / "openclaw.json",
@@ -193,18 +210,32 @@ def assembled(settings: Settings, chain: Chain, books: Books, clock: Clock, thre
         workspace=place.workspace,
         temporary=Path(place.temporary_folder),
         port=place.gateway_port or _free_port(),
-        token=gateway_token,
+        token=random_tokens.token_urlsafe(32),
         relay_token=relay_token,
         compile_cache=Path(place.compile_cache) if place.compile_cache else None,
-        user=place.agent_user or None,
+        user=privileges.separate_user(place.agent_user),
     )
+
+
+def openclaw_with(
+    gateway: GatewaySettings,
+    relay: RelayServer,
+    place: PlaceSettings,
+    inherited: Mapping[str, str],
+    chain: Chain,
+    spending: Spending,
+    *,
+    warm: Callable[[], None],
+    threads: Threads,
+) -> OpenClaw:
+    """OpenClaw that asks that relay, not yet started."""
     return OpenClaw(
-        gateway=Gateway(gateway, log=logger.info, environment=settings.inherited),
-        client=GatewayClient(gateway.url, gateway_token),
+        gateway=Gateway(gateway, log=logger.info, environment=inherited),
+        client=GatewayClient(gateway.url, gateway.token),
         relay=relay,
         spending=spending,
         configure=lambda relay_url: _configure(place, chain, gateway, relay_url),
-        warm=lambda: _warm(chain, books.secrets),
+        warm=warm,
         threads=threads,
         log=logger.info,
     )
@@ -217,8 +248,7 @@ def _configure(place: PlaceSettings, chain: Chain, gateway: GatewaySettings, rel
         ConfigRefused: the user's file can't be used.
         OSError: a folder can't be written to.
     """
-    for folder in (gateway.state, gateway.workspace, gateway.temporary):
-        folder.mkdir(parents=True, exist_ok=True)
+    _prepare(gateway)
     theirs = Path(place.openclaw_config).read_text("utf-8") if place.openclaw_config else "{}"
     config = openclaw_config.patched(
         openclaw_config.parse(theirs),
@@ -228,19 +258,19 @@ def _configure(place: PlaceSettings, chain: Chain, gateway: GatewaySettings, rel
         model=place.openclaw_model or None,
         workspace=str(gateway.workspace),
     )
-    write_private(gateway.config, openclaw_config.as_text(config))
-    openclaw_config.write_agent_settings(gateway.state)
-    openclaw_config.write_instructions(gateway.workspace)
-    if gateway.user is not None:
-        _give(gateway, gateway.user)
+    with opened(gateway.config.parent) as folder:
+        write_inside(folder, gateway.config.name, openclaw_config.as_text(config), gateway.user)
+    openclaw_config.write_agent_settings(gateway.state, gateway.user)
+    openclaw_config.write_instructions(gateway.workspace, gateway.user)
 
 
-def _give(gateway: GatewaySettings, user: int) -> None:
-    """What was written becomes the agent's user's, who is to read it; nothing of that user's ran before."""
-    settings = openclaw_config.AGENT_SETTINGS
-    inside = [gateway.state / folder for folder in [settings, *settings.parents][:-1]]
-    for path in (gateway.config, *inside, gateway.workspace / "AGENTS.md"):
-        os.chown(path, user, user, follow_symlinks=False)
+def _prepare(gateway: GatewaySettings) -> None:
+    """Make its folders, for the user that it runs as. A folder for temporary files that is there may be everybody's."""
+    owned = {gateway.state, gateway.workspace} | ({gateway.temporary} if not gateway.temporary.exists() else set())
+    for path in (gateway.state, gateway.workspace, gateway.temporary):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if gateway.user is not None and path in owned:
+            os.chown(path, gateway.user, gateway.user)
 
 
 def _warm(chain: Chain, secrets: Secrets) -> None:
@@ -283,14 +313,18 @@ def _free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def _announce(port: int, made_token: str | None) -> None:
+def _announce(place: PlaceSettings, made_token: str | None) -> None:
     """Say to whoever started the container what it is: without AWS, and with nothing kept."""
     lines = [
         "serverless-openclaw by itself, without AWS: nothing is kept. The conversation, the workspace and what was",
         "counted of the providers' limits are gone when this process ends.",
-        f"""    curl -H "Authorization: Bearer $TOKEN" -d '{{"message": "Hello"}}' http://localhost:{port}/message""",
+        f"""    curl -H "Authorization: Bearer $TOKEN" -d '{{"message": "Hello"}}' http://localhost:{place.port}/message""",
     ]
     if made_token is not None:
         lines.append(f"BRIDGE_AUTH_TOKEN is not set; the token of this start is {made_token}")
+    if reason := privileges.not_separate(place.agent_user):
+        lines.append(
+            f"No separation: nothing keeps OpenClaw and its tools from the keys; they run as our own user ({reason})."
+        )
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
