@@ -7,6 +7,7 @@ MACHINE := $(shell uname -m)
 ARCH := $(if $(filter aarch64 arm64,$(MACHINE)),arm64,x86_64)
 BUILD := .aws-sam/build
 NODE := .node
+IMAGE := serverless-openclaw:local
 PINS := container/openclaw
 SHIPPED := $(shell find functions layers/core/src statemachine -type f -not -name '*.pyc') template.yaml
 
@@ -15,7 +16,7 @@ export PYTHONPATH := layers/core/src:functions:container:.
 export SAM_CLI_TELEMETRY := 0
 export AWS_DEFAULT_REGION ?= eu-west-1
 
-.PHONY: help demo agent-demo test check local bench build lint clean agent-test
+.PHONY: help demo agent-demo test check local bench build lint clean agent-test image image-test
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -38,6 +39,14 @@ test: $(BUILD)/.built ## every test that needs neither Docker nor Node
 
 agent-test: .venv/.installed $(NODE)/.installed ## the tests that need a real OpenClaw gateway
 	@python -m pytest -q -m openclaw tests/container tests/local
+
+image: ## the agent's container image, in Docker; further flags of `docker build`: make image DOCKER_BUILD_FLAGS=…
+	@docker build $(DOCKER_BUILD_FLAGS) -f container/Dockerfile -t $(IMAGE) . >image.log 2>&1 || { cat image.log; rm -f image.log; exit 1; }
+	@rm -f image.log
+	@docker image inspect --format '$(IMAGE): {{.Size}} bytes' $(IMAGE)
+
+image-test: .venv/.installed ## the tests that need a Docker engine; they build the image
+	@python -m pytest -q -m docker tests/container
 
 lint: .venv/.installed ## format, lint, types, import contracts, template
 	@ruff format --check -q .

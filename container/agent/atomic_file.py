@@ -22,16 +22,16 @@ def write_private(path: Path, text: str) -> None:
         OSError: the folder is missing or can't be written to; nothing is left behind.
     """
     with opened(path.parent) as folder:
-        write_inside(folder, path.name, text)
+        write_inside(folder, path.name, text.encode())
 
 
-def write_inside(folder: int, name: str, text: str, owner: int | None = None) -> None:
+def write_inside(folder: int, name: str, content: bytes, owner: int | None = None) -> None:
     """The same in a folder that is held open: whatever links its path is made of meanwhile, it is that one.
 
     Args:
         folder: its descriptor.
         name: of the file.
-        text: what is to be in it.
+        content: what is to be in it.
         owner: number of the user, and of the group, that the file is for; by default ours.
 
     Raises:
@@ -40,8 +40,8 @@ def write_inside(folder: int, name: str, text: str, owner: int | None = None) ->
     temporary = f".{name}.{secrets.token_hex(8)}"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=folder)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
             file.flush()
             if owner is not None:
                 os.fchown(descriptor, owner, owner)

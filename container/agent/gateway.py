@@ -88,7 +88,7 @@ class GatewaySettings:
         return theirs | dict(self.keys)
 
     def command(self, *arguments: str) -> list[str]:
-        """The program, on Linux bound to our own life and without a way to more rights; by default it is the gateway."""
+        """The program, on Linux bound to our own life and without a way to more rights; by default the gateway."""
         command = [str(self.node), str(self.openclaw), *(arguments or ("gateway", "run"))]
         setpriv = shutil.which("setpriv")  # util-linux; part of every Debian
         if setpriv is None:

@@ -27,7 +27,7 @@ RUN_SECONDS = 600
 _CONNECT_SECONDS = 30
 _SETTLE_SECONDS = 3
 _ABORT_SECONDS = 2
-_TERM_SECONDS = 3
+TERM_SECONDS = 3
 
 
 class GatewayProcess(Protocol):
@@ -125,6 +125,7 @@ class OpenClaw:
         warm: does what makes a first request quicker, beside the gateway's start; may block.
         threads: where what blocks runs.
         log: takes a message and fields.
+        term_seconds: that the gateway gets to end by itself.
         monotonic: seconds of a clock that never goes back.
     """
 
@@ -139,6 +140,7 @@ class OpenClaw:
         warm: Callable[[], None],
         threads: Threads,
         log: Callable[..., None],
+        term_seconds: float = TERM_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.seconds: dict[str, float] = {}
@@ -151,6 +153,7 @@ class OpenClaw:
         self._warm = warm
         self._threads = threads
         self._log = log
+        self._term_seconds = term_seconds
         self._monotonic = monotonic
         self._started: asyncio.Task[None] | None = None
         self._run: _Run | None = None
@@ -242,7 +245,7 @@ class OpenClaw:
             _ = started.cancelled() or started.exception()  # who needed it was told by `run` or `check`
         abort = None if run is None else lambda: self._abort(run)
         await asyncio.gather(
-            self._gateway.stop(abort=abort, grace_s=_TERM_SECONDS), self._relay.stop(), return_exceptions=True
+            self._gateway.stop(abort=abort, grace_s=self._term_seconds), self._relay.stop(), return_exceptions=True
         )
         if self._death is not None:
             self._death.cancel()

@@ -35,6 +35,10 @@ RELAY_TOKEN_VARIABLE = "OPENCLAW_RELAY_TOKEN"  # noqa: S105 (a name)
 AGENT_SETTINGS = Path("agents/main/agent/settings.json")
 """Below the state folder. The place is undocumented: that OpenClaw reads it is tested with the pinned version."""
 
+# A reference, not "${OPENCLAW_RELAY_TOKEN}": that would be part of the configuration, which then would be another one at
+# each start, for which OpenClaw's migrations are run again (`agent.prepared_state`).
+_RELAY_TOKEN = {"source": "env", "provider": "default", "id": RELAY_TOKEN_VARIABLE}
+
 _INSTRUCTIONS = "AGENTS.md"
 
 _API = {"openai-chat": "openai-completions", "anthropic-messages": "anthropic-messages"}
@@ -61,7 +65,7 @@ _ALWAYS: dict[str, Any] = {
     "gateway": {
         "mode": "local",
         "bind": "loopback",
-        "auth": {"mode": "token", "token": f"${{{GATEWAY_TOKEN_VARIABLE}}}"},
+        "auth": {"mode": "token"},  # the token is in OPENCLAW_GATEWAY_TOKEN
         "reload": {"mode": "off"},  # the file is written anew at each start
     },
     "models": {"mode": "merge", "catalogRefresh": {"enabled": False}},
@@ -194,14 +198,14 @@ def write_agent_settings(state: Path, owner: int | None = None) -> None:
         folder = stack.enter_context(opened(state))
         for name in AGENT_SETTINGS.parts[:-1]:
             folder = stack.enter_context(opened_inside(folder, name, owner))
-        write_inside(folder, AGENT_SETTINGS.name, '{"retry": {"provider": {"maxRetries": 0}}}\n', owner)
+        write_inside(folder, AGENT_SETTINGS.name, b'{"retry": {"provider": {"maxRetries": 0}}}\n', owner)
 
 
 def write_instructions(workspace: Path, owner: int | None = None) -> None:
     """Put our AGENTS.md into a workspace that has none: a restored one keeps its own."""
     with opened(workspace) as folder:
         if _INSTRUCTIONS not in os.listdir(folder):  # noqa: PTH208 (a `Path` is no open folder)
-            write_inside(folder, _INSTRUCTIONS, files("agent").joinpath(_INSTRUCTIONS).read_text("utf-8"), owner)
+            write_inside(folder, _INSTRUCTIONS, files("agent").joinpath(_INSTRUCTIONS).read_bytes(), owner)
 
 
 def _parse_json5(text: str) -> object:
@@ -264,7 +268,7 @@ def _provider(provider: Provider, chain: Chain, relay_url: str | None, primary: 
         if headers := _VENDOR_HEADERS.get(provider.id):
             place["headers"] = dict(headers)
     else:
-        place = {"baseUrl": f"{relay_url.rstrip('/')}/{provider.id}", "apiKey": f"${{{RELAY_TOKEN_VARIABLE}}}"}
+        place = {"baseUrl": f"{relay_url.rstrip('/')}/{provider.id}", "apiKey": dict(_RELAY_TOKEN)}
     models = [provider.model]
     if primary is not None and primary.startswith(f"{provider.id}/"):
         models = list(dict.fromkeys([primary.removeprefix(f"{provider.id}/"), provider.model]))

@@ -1,9 +1,9 @@
-"""`python -m agent.prove`, a step of the image's build: boots OpenClaw once and fails if it is not what we build on.
+"""`python -m agent.prove`, a step of the image's build: boots OpenClaw and fails if it is not what we build on.
 
 Proved, with a provider on loopback that follows a script: OpenClaw takes our configuration; a message put to it over
-the gateway's protocol is answered; a 429 is one request, after which the next provider of the chain answers. What
-Node compiled on the way is left in COMPILE_CACHE, for everybody to read and nobody to write: with it a start is seconds
-quicker. Exit status 0, or 1 with what is wrong on standard error.
+the gateway's protocol is answered; a 429 is one request, after which the next provider of the chain answers; and it
+begins with a prepared state. What Node compiled on the way is left in COMPILE_CACHE, the state in PREPARED_STATE, for
+everybody to read and nobody to write. Exit status 0, or 1 with what is wrong on standard error.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ import asyncio
 import json
 import os
 import secrets
+import shutil
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from agent import privileges, wiring
+from agent import prepared_state, privileges, wiring
 from agent.gateway import GatewayDied
 from agent.gateway_client import GatewayError
 from agent.memory_ledger import MemoryLedger
@@ -52,6 +53,7 @@ NOT_PROVED = 1
 
 _SESSION = "agent:main:prove"
 _RUN_SECONDS = 120
+_TERM_SECONDS = 60  # what was compiled is written at the very end
 _VALIDATE_SECONDS = 120
 
 
@@ -68,20 +70,22 @@ class ScriptedRelay:
 
     Args:
         token: what OpenClaw has to show.
+        port: where to listen on loopback; 0 for any.
         refuses: the id of the one that refuses.
     """
 
-    def __init__(self, token: str, refuses: str) -> None:
+    def __init__(self, token: str, port: int, *, refuses: str) -> None:
         self.turn: RelayedTurn = NO_TURN
         self.asked: Counter[str] = Counter()
         self._token = token
+        self._port = port
         self._refuses = refuses
         self._server: Server | None = None
         self._serving: asyncio.Task[None] | None = None
 
     async def start(self) -> str:
         """Listen on loopback; the address."""
-        socket = listening("127.0.0.1", 0, waiting=8)
+        socket = listening("127.0.0.1", self._port, waiting=8)
         routes = [Route("/{provider}/chat/completions", self._complete, methods=["POST"])]
         self._server = server(Starlette(routes=routes), most_connections=16, stop_seconds=1)
         self._serving = asyncio.create_task(self._server.serve(sockets=[socket]))
@@ -107,20 +111,31 @@ def main(environment: Mapping[str, str]) -> int:
     """Prove it, and say so; the exit status."""
     place = read_place(environment)
     try:
-        with TemporaryDirectory(prefix="prove-") as folder:
-            Path(folder).chmod(0o711)  # OpenClaw's user passes through it
-            told = asyncio.run(prove(_placed(place, Path(folder)), environment))
-    except (NotProved, GatewayDied, GatewayError, OSError) as error:
+        told = _proved(place, environment)
+    except (NotProved, GatewayDied, GatewayError, OSError, sqlite3.Error) as error:
         sys.stderr.write(f"not proved: {error}\n")
         return NOT_PROVED
-    finally:
-        _seal(place)
-    sys.stdout.write(json.dumps(told | {"compile_cache_mb": _megabytes(place)}) + "\n")
+    sys.stdout.write(json.dumps(told) + "\n")
     return 0
 
 
-async def prove(place: PlaceSettings, inherited: Mapping[str, str]) -> dict[str, object]:
-    """Boot OpenClaw, put a message to it, end it; what was seen.
+def _proved(place: PlaceSettings, inherited: Mapping[str, str]) -> dict[str, object]:
+    """Boot twice: with nothing, and then with what the first left for the second, and for every container."""
+    cache = Path(place.compile_cache)
+    _open(cache, privileges.separate_user(place.agent_user))
+    first = asyncio.run(_boot(replace(place, prepared_state=""), inherited))
+    prepared_state.make(place.state, Path(place.prepared_state), Path(place.openclaw))
+    _empty(place)
+    second = asyncio.run(_boot(place, inherited))
+    if not prepared_state.was_taken(Path(place.prepared_state), place.state):
+        raise NotProved("OpenClaw does not begin with the state that was prepared for it")
+    _empty(place)
+    _seal(cache)
+    return {"first": first, "second": second, "compile_cache_mb": _megabytes(cache)}
+
+
+async def _boot(place: PlaceSettings, inherited: Mapping[str, str]) -> dict[str, float]:
+    """Boot OpenClaw, put a message to it, end it; the seconds that it took.
 
     Raises:
         NotProved: it did something else than it should.
@@ -128,10 +143,20 @@ async def prove(place: PlaceSettings, inherited: Mapping[str, str]) -> dict[str,
     """
     chain, token, threads = load_chain(), secrets.token_urlsafe(32), Threads(2, "prove")
     first, second, *_ = (provider.id for provider in chain.providers)
-    relay = ScriptedRelay(token, refuses=first)
+    relay = ScriptedRelay(token, place.relay_port, refuses=first)
     gateway = wiring.gateway_settings(place, token)
     spending = Spending(MemoryLedger(clock()))
-    openclaw = wiring.openclaw_with(gateway, relay, place, inherited, chain, spending, warm=_nothing, threads=threads)
+    openclaw = wiring.openclaw_with(
+        gateway,
+        relay,
+        place,
+        inherited,
+        chain=chain,
+        spending=spending,
+        warm=_nothing,
+        threads=threads,
+        term_seconds=_TERM_SECONDS,
+    )
     try:
         await openclaw.start()
         await threads(_validate, gateway, inherited)
@@ -140,7 +165,7 @@ async def prove(place: PlaceSettings, inherited: Mapping[str, str]) -> dict[str,
         await openclaw.stop()
         threads.close()
     _check(ran, relay.asked, first, second)
-    return {"seconds": openclaw.seconds, "asked": dict(relay.asked)}
+    return openclaw.seconds
 
 
 def _check(ran: Ran, asked: Mapping[str, int], first: str, second: str) -> None:
@@ -170,35 +195,29 @@ def _validate(gateway: GatewaySettings, inherited: Mapping[str, str]) -> None:
         raise NotProved(f"the configuration: {json.dumps(said)}")
 
 
-def _placed(place: PlaceSettings, folder: Path) -> PlaceSettings:
-    """Below a folder that is gone afterwards; what is compiled stays, and is for OpenClaw's user to write for now."""
-    if place.compile_cache:
-        cache, user = Path(place.compile_cache), privileges.separate_user(place.agent_user)
-        cache.mkdir(parents=True, exist_ok=True)
-        if user is not None:
-            os.chown(cache, user, user)
-    return replace(
-        place,
-        state_folder=str(folder / "state"),
-        workspace_folder=str(folder / "workspace"),
-        temporary_folder=str(folder / "tmp"),
-    )
+def _empty(place: PlaceSettings) -> None:
+    """Leave nothing of a boot: the folders' content is no part of the image."""
+    for folder in (place.state, place.workspace, Path(place.temporary_folder)):
+        for path in folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
-def _seal(place: PlaceSettings) -> None:
+def _open(cache: Path, user: int | None) -> None:
+    """Let OpenClaw's user write what it compiles, this once."""
+    cache.mkdir(parents=True, exist_ok=True)
+    if user is not None:
+        os.chown(cache, user, user)
+
+
+def _seal(cache: Path) -> None:
     """Make what was compiled ours, and readable."""
-    for path in _compiled(place):
+    for path in [cache, *cache.rglob("*")]:
         os.chown(path, os.geteuid(), os.getegid())
         path.chmod(0o755 if path.is_dir() else 0o644)
 
 
-def _compiled(place: PlaceSettings) -> list[Path]:
-    cache = Path(place.compile_cache)
-    return [cache, *cache.rglob("*")] if place.compile_cache and cache.is_dir() else []
-
-
-def _megabytes(place: PlaceSettings) -> float:
-    return round(sum(path.stat().st_size for path in _compiled(place) if path.is_file()) / 1e6, 1)
+def _megabytes(cache: Path) -> float:
+    return round(sum(path.stat().st_size for path in cache.rglob("*") if path.is_file()) / 1e6, 1)
 
 
 def _nothing() -> None:

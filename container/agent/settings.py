@@ -36,9 +36,11 @@ class PlaceSettings:
         workspace_folder: the agent's folder.
         temporary_folder: its TMPDIR.
         compile_cache: Node's; empty for none.
+        prepared_state: the folder of a state to begin with (`agent.prepared_state`); empty for none.
         openclaw_config: the user's own configuration; empty for none.
         openclaw_model: what is asked first instead of the chain's first; empty for that.
         gateway_port: on loopback; 0 for any that is free.
+        relay_port: the same of the relay.
         agent_user: number of the user that OpenClaw runs as, and of its group; 0 for our own.
         port: of our own HTTP; 0 for any that is free.
     """
@@ -49,9 +51,11 @@ class PlaceSettings:
     workspace_folder: str = "/workspace"
     temporary_folder: str = "/tmp"  # noqa: S108 (a volume of the container's)
     compile_cache: str = ""
+    prepared_state: str = ""
     openclaw_config: str = ""
     openclaw_model: str = ""
     gateway_port: int = 0
+    relay_port: int = 0
     agent_user: int = 0
     port: int = DEFAULT_PORT
 

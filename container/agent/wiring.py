@@ -17,7 +17,7 @@ from aws_lambda_powertools.utilities.parameters.ssm import SSMProvider
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from agent import openclaw_config, privileges
+from agent import openclaw_config, prepared_state, privileges
 from agent.atomic_file import opened, write_inside
 from agent.bridge import Bridge, Habits
 from agent.gateway import Gateway, GatewaySettings
@@ -25,7 +25,7 @@ from agent.gateway_client import GatewayClient
 from agent.life import ByItself, ForChat, live
 from agent.local_http import LocalHttp
 from agent.memory_ledger import MemoryLedger, MemoryUsage
-from agent.openclaw import OpenClaw
+from agent.openclaw import TERM_SECONDS, OpenClaw
 from agent.relay import Relay
 from agent.relay_call import RelayedTurn
 from agent.relay_exchange import Upstream
@@ -174,7 +174,7 @@ async def _by_itself(
 
 def assembled(settings: Settings, chain: Chain, books: Books, clock: Clock, threads: Threads) -> OpenClaw:
     """OpenClaw with its relay and gateway, not yet started."""
-    spending = Spending(books.ledger)
+    place, spending = settings.place, Spending(books.ledger)
     relay_token = random_tokens.token_urlsafe(32)
     relay = Relay(
         _upstreams(chain, settings.base_urls),
@@ -186,15 +186,15 @@ def assembled(settings: Settings, chain: Chain, books: Books, clock: Clock, thre
         owner=books.owner,
         clock=clock,
         token=relay_token,
+        port=place.relay_port,
     )
-    place = settings.place
     return openclaw_with(
         gateway_settings(place, relay_token),
         relay,
         place,
         settings.inherited,
-        chain,
-        spending,
+        chain=chain,
+        spending=spending,
         warm=lambda: _warm(chain, books.secrets),
         threads=threads,
     )
@@ -222,11 +222,12 @@ def openclaw_with(
     relay: RelayServer,
     place: PlaceSettings,
     inherited: Mapping[str, str],
+    *,
     chain: Chain,
     spending: Spending,
-    *,
     warm: Callable[[], None],
     threads: Threads,
+    term_seconds: float = TERM_SECONDS,
 ) -> OpenClaw:
     """OpenClaw that asks that relay, not yet started."""
     return OpenClaw(
@@ -238,6 +239,7 @@ def openclaw_with(
         warm=warm,
         threads=threads,
         log=logger.info,
+        term_seconds=term_seconds,
     )
 
 
@@ -259,7 +261,9 @@ def _configure(place: PlaceSettings, chain: Chain, gateway: GatewaySettings, rel
         workspace=str(gateway.workspace),
     )
     with opened(gateway.config.parent) as folder:
-        write_inside(folder, gateway.config.name, openclaw_config.as_text(config), gateway.user)
+        write_inside(folder, gateway.config.name, openclaw_config.as_text(config).encode(), gateway.user)
+    if place.prepared_state:
+        prepared_state.put(Path(place.prepared_state), gateway.state, gateway.user)
     openclaw_config.write_agent_settings(gateway.state, gateway.user)
     openclaw_config.write_instructions(gateway.workspace, gateway.user)
 

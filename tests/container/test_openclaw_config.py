@@ -100,7 +100,8 @@ def test_with_a_relay_every_provider_is_asked_there_with_its_token() -> None:
     assert {name: each["baseUrl"] for name, each in providers.items()} == {
         name: f"{RELAY}/{name}" for name in providers
     }
-    assert {each["apiKey"] for each in providers.values()} == {"${OPENCLAW_RELAY_TOKEN}"}
+    token = {"source": "env", "provider": "default", "id": "OPENCLAW_RELAY_TOKEN"}
+    assert [each["apiKey"] for each in providers.values()] == [token] * len(providers)
     assert not any("headers" in each for each in providers.values())
 
 
@@ -120,7 +121,7 @@ def test_the_gateway_is_on_loopback_behind_its_token() -> None:
 
     assert gateway["port"] == 20000
     assert gateway["bind"] == "loopback"
-    assert gateway["auth"] == {"mode": "token", "token": "${OPENCLAW_GATEWAY_TOKEN}"}
+    assert gateway["auth"] == {"mode": "token"}
     assert gateway["http"] == {"endpoints": {}}
     assert not {"tailscale", "tls"} & set(gateway)
 

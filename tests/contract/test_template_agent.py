@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from agent.privileges import Capability
 from assistant.stores import schema, tasks
 from assistant.turns.chain import load_chain
 from tests.contract import template
@@ -15,6 +16,11 @@ OF_THE_AGENT = {
 }
 GRANTS = template.grants()
 PUBLIC_PARAMETERS = template.written()["Parameters"]
+# Fargate's, which are Docker's (https://docs.docker.com/engine/security/#linux-kernel-capabilities).
+DEFAULT_CAPABILITIES = {
+    *("AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "NET_RAW"),
+    *("SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT"),
+}
 TASK: template.Json = template.resources("AWS::ECS::TaskDefinition")["AgentTaskDefinition"]
 
 
@@ -118,13 +124,20 @@ def test_the_container_can_write_only_to_its_volumes_and_is_given_time_to_stop()
     assert container["Name"] == tasks.CONTAINER
     assert container["ReadonlyRootFilesystem"] is True
     assert container["StopTimeout"] == 120
-    assert container["LinuxParameters"]["InitProcessEnabled"] is True
+    assert "InitProcessEnabled" not in container["LinuxParameters"]  # the image has its own
     mounts = {mount["SourceVolume"]: mount["ContainerPath"] for mount in container["MountPoints"]}
     assert mounts == {"workspace": "/workspace", "state": "/state", "temporary": "/tmp"}
     assert {volume["Name"] for volume in TASK["Volumes"]} == mounts.keys()
     assert container["HealthCheck"]["Command"] == ["CMD", "python", "-m", "agent.health"]
     assert (template.ROOT / "container" / "agent" / "health.py").exists()
     assert container["LogConfiguration"]["Options"]["mode"] == "non-blocking"
+
+
+def test_the_container_keeps_the_rights_that_its_process_keeps() -> None:
+    dropped = set(_container()["LinuxParameters"]["Capabilities"]["Drop"])
+
+    assert dropped <= DEFAULT_CAPABILITIES
+    assert DEFAULT_CAPABILITIES - dropped == {each.name for each in Capability}
 
 
 def test_the_container_has_no_port_and_no_secret() -> None:
