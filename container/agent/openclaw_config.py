@@ -35,8 +35,8 @@ RELAY_TOKEN_VARIABLE = "OPENCLAW_RELAY_TOKEN"  # noqa: S105 (a name)
 AGENT_SETTINGS = Path("agents/main/agent/settings.json")
 """Below the state folder. The place is undocumented: that OpenClaw reads it is tested with the pinned version."""
 
-# A reference, not "${OPENCLAW_RELAY_TOKEN}": that would be part of the configuration, which then would be another one at
-# each start, for which OpenClaw's migrations are run again (`agent.prepared_state`).
+# A reference, not "${OPENCLAW_RELAY_TOKEN}": the token would be part of the configuration, which then would be another
+# one at each start, for which OpenClaw does its migrations again (`agent.prepared_state`).
 _RELAY_TOKEN = {"source": "env", "provider": "default", "id": RELAY_TOKEN_VARIABLE}
 
 _INSTRUCTIONS = "AGENTS.md"

@@ -97,10 +97,10 @@ def words_found() -> set[str]:
                     found |= {f"{word} in {path}" for word in words_in(path)}
             except OSError:
                 continue
-    for path in Path("/proc").glob("[0-9]*"):
+    for process in Path("/proc").glob("[0-9]*"):
         for name in ("environ", "cmdline"):
-            found |= {f"{word} in {name}" for word in words_in(str(path / name))}
-        found |= {f"{word} in memory" for word in in_memory(path)}
+            found |= {f"{word} in {name}" for word in words_in(str(process / name))}
+        found |= {f"{word} in memory" for word in in_memory(process)}
     return found
 
 
@@ -178,7 +178,7 @@ def answer(url: str) -> int | None:
     request = urllib.request.Request(url, data=b"{}", headers={"Content-Type": "application/json"})
     try:
         with urllib.request.urlopen(request, timeout=5) as response:
-            return response.status
+            return int(response.status)
     except urllib.error.HTTPError as error:
         return error.code
     except OSError:

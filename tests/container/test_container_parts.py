@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import stat
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from botocore.exceptions import ClientError
 from werkzeug.wrappers import Response
 
 from agent import __main__ as command
-from agent import settings, wiring
+from agent import openclaw_config, settings, wiring
 from agent.gateway import GatewaySettings
 from agent.gateway_client import GatewayGone
 from agent.memory_ledger import MemoryLedger
@@ -214,24 +215,41 @@ def test_what_openclaw_reads_is_written_for_it_alone(tmp_path: Path) -> None:
     assert "a-key-of-ollama" not in gateway.config.read_text("utf-8")
 
 
-def test_what_was_written_is_given_to_the_agents_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_written_is_given_to_the_agents_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[tuple[str, int, int]] = []
-    monkeypatch.setattr("os.chown", lambda path, u, g, follow_symlinks: given.append((Path(path).name, u, g)))
+
+    def give(place: int | Path, user: int, group: int) -> None:
+        path = Path(f"/proc/self/fd/{place}").readlink() if isinstance(place, int) else place
+        given.append((re.sub(r"^\.(.*)\.[0-9a-f]{16}$", r"\1", path.name), user, group))
+
+    monkeypatch.setattr("os.fchown", give)
+    monkeypatch.setattr("os.chown", give)
     gateway = GatewaySettings(
         node=Path("node"),
         openclaw=Path("o"),
         config=tmp_path / "s" / "openclaw.json",
         state=tmp_path / "s",
         workspace=tmp_path / "w",
-        temporary=tmp_path,
+        temporary=tmp_path,  # is there: everybody's, perhaps
         port=7,
         token="t",
         user=1234,
     )
     wiring._configure(place(tmp_path).place, load_chain(), gateway, "http://127.0.0.1:9")
 
-    names = ["openclaw.json", "settings.json", "agent", "main", "agents", "AGENTS.md"]
+    names = ["s", "w", "openclaw.json", "settings.json", "agent", "main", "agents", "AGENTS.md"]
     assert sorted(given) == sorted((name, 1234, 1234) for name in names)
+
+
+def test_a_link_that_an_agent_left_in_its_state_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "s" / "agents").mkdir(parents=True)
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "s" / "agents" / "main").symlink_to(tmp_path / "ours")
+
+    with pytest.raises(OSError, match="main"):
+        openclaw_config.write_agent_settings(tmp_path / "s")
+
+    assert list((tmp_path / "ours").iterdir()) == []
 
 
 def test_the_keys_are_read_once_and_a_missing_one_does_no_harm() -> None:

@@ -1,12 +1,12 @@
 """The image, in Docker: it is built, answers by itself, and keeps the agent's user from everything but its own.
 
-Two containers in all: one as on Fargate (read-only, with volumes) that is asked and attacked, one as a person starts it.
+Two containers matter: one as on Fargate (read-only, with volumes), which is asked and attacked; one as a person starts
+it. Those that only say something do not boot.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
 import subprocess
