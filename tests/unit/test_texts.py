@@ -41,6 +41,13 @@ def test_the_system_prompt_names_every_command_and_no_other() -> None:
     assert set(COMMAND.findall(texts.SYSTEM_PROMPT)) == set(COMMANDS)
 
 
+def test_the_prompt_of_a_model_that_may_delegate_says_so_instead_of_saying_that_it_has_no_tools() -> None:
+    assert "Here you have no tools" in texts.SYSTEM_PROMPT
+    assert "Here you have no tools" not in texts.SYSTEM_PROMPT_WITH_AGENT
+    assert "delegate_to_agent" in texts.SYSTEM_PROMPT_WITH_AGENT
+    assert set(COMMAND.findall(texts.SYSTEM_PROMPT_WITH_AGENT)) == {*COMMANDS, *AGENT_COMMANDS}
+
+
 def test_the_system_prompt_is_worth_caching_for_every_model_that_caches_on_demand() -> None:
     tokens_at_least = len(texts.SYSTEM_PROMPT.encode()) / 5  # English has four bytes a token, at most about five
     minimums = [provider.cache_minimum_tokens for provider in load_chain().providers]

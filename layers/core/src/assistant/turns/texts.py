@@ -131,8 +131,8 @@ helps.
 about."""
 
 _WITHOUT_TOOLS = """\
-- Here you have no tools: no internet, no files, no calendar, no mail, no reminders, no memory beyond this \
-conversation. You can't send, book, buy, look up or watch anything, and you can't write first. Never say or imply \
+- Here you have no tools: no internet, no files, no calendar, no mail, no memory beyond this conversation. You can't \
+send, book, buy, look up or watch anything, you can't set a reminder, and you can't write first. Never say or imply \
 that you did or will do such a thing; do what can be done with words (a draft, a plan, a checklist) and say what is \
 left for the person to do."""
 _WITH_TOOL = """\
