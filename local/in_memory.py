@@ -192,9 +192,11 @@ class _Silence:
         """Nobody is told."""
 
     @contextmanager
-    def composing(self, chat_id: str, thread_id: int | None, preview: Preview | None) -> Iterator[Show]:
+    def composing(
+        self, chat_id: str, thread_id: int | None, preview: Preview | None, wanted: Callable[[], bool]
+    ) -> Iterator[Show]:
         """Nobody looks on."""
-        del chat_id, thread_id, preview
+        del chat_id, thread_id, preview, wanted
         yield lambda _: None
 
     def parts(self, text: str) -> list[str]:

@@ -17,6 +17,7 @@ from assistant.stores.dynamodb import Table
 from assistant.stores.inbox import DynamoInbox
 from assistant.stores.ledger import DynamoLedger
 from assistant.stores.reminders import DynamoReminders
+from assistant.stores.stops import DynamoStops
 from assistant.stores.turns import DynamoTurns
 from assistant.stores.usage import DynamoUsage
 from assistant.telegram import parts
@@ -44,6 +45,7 @@ from assistant.turns.model import (
 from assistant.turns.preparing import Preparation, Route
 from assistant.turns.reminding import Reminding
 from assistant.turns.reporting import Reporting
+from assistant.turns.stopping import Stopping
 from assistant.turns.waking import Recovery, Waking
 from local.small_dynamodb import SmallDynamoDb
 
@@ -97,6 +99,7 @@ class RecordedMessenger:
         self.trouble: list[BaseException | None] = []
         self.limit = limit
         self.typing_shown = 0
+        self.wanted: Callable[[], bool] = lambda: True
         self.shown: list[str] = []
         self.taken_back = 0
         self.revised: list[tuple[str, int, str]] = []
@@ -129,7 +132,10 @@ class RecordedMessenger:
         self.withdrawn.append((chat_id, message_id))
 
     @contextlib.contextmanager
-    def composing(self, chat_id: str, thread_id: int | None, preview: Preview | None) -> Iterator[Show]:
+    def composing(
+        self, chat_id: str, thread_id: int | None, preview: Preview | None, wanted: Callable[[], bool]
+    ) -> Iterator[Show]:
+        self.wanted = wanted
         self.typing_shown += 1
         show: Show = self.shown.append if preview is not None else lambda text: None
         try:
@@ -282,6 +288,8 @@ class World:
         self.reminders = DynamoReminders(self.runtime, self.conversations, self.clock)
         self.reminding = Reminding(self.reminders, self.schedules, self.inbox, self.clock)
         self.fire = Firing(self.reminders, self.schedules, self.access, self.waking)
+        self.stops = DynamoStops(self.conversations, self.clock)
+        self.stopping = Stopping(self.turns, self.stops, self.waking, None)
         self.accept = Acceptance(
             self.access,
             self.inbox,
@@ -290,6 +298,7 @@ class World:
             self.agent_mode != "off",
             lambda: self.reporting,
             lambda: self.reminding,
+            lambda: self.stopping,
         )
         self.agents = DynamoAnsweringAgents(self.runtime, self.clock, self.turns)
         self.prepare = Preparation(

@@ -321,6 +321,20 @@ def _corrected(world: World) -> None:
     world.ledger.correct(openrouter, AccountQuota(1000, 20))
 
 
+def _stopped(world: World) -> None:
+    """While a turn is open and another message waits, and before any turn is."""
+    for text in ("first", "second"):
+        world.say(text)
+        world.prepare(world.executions.started[-1])
+    world.say("/stop")
+    world.say("third")
+    world.say("/stop")
+    world.run_all()
+    world.say("fourth")
+    world.say("/stop")
+    world.run_all()
+
+
 def _handed_to_the_agent(world: World) -> None:
     agents = world.agents
     world.prepare = replace(world.prepare, mode="auto")
@@ -387,6 +401,7 @@ SCENARIO = (
     _spent,
     _reminded,
     _corrected,
+    _stopped,
     _handed_to_the_agent,
     _backed_up,
     _noted,

@@ -583,6 +583,7 @@ def test_the_webhook_imports_no_more_than_a_message_needs(look_up: str) -> None:
         "STATE_MACHINE_ARN": "a",
         "SECRETS_PATH": "/s/",
         "BOT_USERNAME": BOT,
+        "HISTORY_DAYS": "7",
         "MESSAGES_PER_MINUTE": "20",
         "CLAUDE_DOLLARS_PER_MONTH": "5",
         "CARRY_OVER": "off",

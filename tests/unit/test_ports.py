@@ -19,6 +19,7 @@ from assistant.stores.owner import DynamoOwnerSettings, LambdaOwner
 from assistant.stores.reminders import DynamoReminders
 from assistant.stores.schedules import EventBridgeSchedules, ScheduleGroup
 from assistant.stores.secrets import SsmSecrets
+from assistant.stores.stops import DynamoStops
 from assistant.stores.tasks import FargateFleet, FargateTasks, NoFleet
 from assistant.stores.tokens import StepFunctionsTokens
 from assistant.stores.turns import DynamoTurns
@@ -34,6 +35,7 @@ ADAPTERS = [
     (ports.Inbox, DynamoInbox),
     (ports.Access, DynamoAccess),
     (ports.Claims, DynamoClaims),
+    (ports.Stops, DynamoStops),
     (ports.Turns, DynamoTurns),
     (ports.Reminders, DynamoReminders),
     (ports.Schedules, ScheduleGroup),

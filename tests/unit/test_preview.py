@@ -96,6 +96,8 @@ class Chat:
         http = httpx.Client(transport=httpx.MockTransport(self._answer))
         self.messenger = TelegramMessenger(http, "http://telegram.test", lambda: TOKEN, timer=self.timer)
         self._show: Show = lambda _: None
+        self.asked: list[float] = []
+        self.wanted: Callable[[], bool] = lambda: True
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         method = request.url.path.rpartition("/")[2]
@@ -118,9 +120,13 @@ class Chat:
 
         where = Preview(9, group, message_id, shown, reply_to=5) if preview else None
         self.timer.started.clear()
-        with self.messenger.composing("-100" if group else "42", thread_id, where) as show:
+        with self.messenger.composing("-100" if group else "42", thread_id, where, self._is_wanted) as show:
             self._show = show
             yield
+
+    def _is_wanted(self) -> bool:
+        self.asked.append(self.timer.now())
+        return self.wanted()
 
     def breaks(self, *texts: str, **how: Any) -> None:
         """A block that shows these texts, far enough apart, and then fails."""
@@ -185,6 +191,47 @@ def test_typing_is_shown_until_the_block_ends(chat: Chat) -> None:
     assert chat.calls[0][2] == {"chat_id": 42, "action": "typing"}
     assert chat.timeouts[0] == PREVIEW_TIMEOUT.as_dict()
     assert len(chat.calls) == shown
+
+
+def test_nothing_more_is_shown_of_what_nobody_wants_any_more(chat: Chat) -> None:
+    with chat.composing():
+        for second in range(10):
+            chat.grows("x" * (second + 1), 1)
+        chat.wanted = lambda: False
+        for second in range(20):
+            chat.grows("y" * (second + 20), 1)
+
+    assert chat.moments("sendMessageDraft")[-1] < 14
+    assert len(chat.asked) <= 4
+
+
+def test_typing_ends_with_what_nobody_wants_any_more(chat: Chat) -> None:
+    chat.wanted = lambda: False
+    with chat.composing(preview=False):
+        for _ in range(20):
+            chat.timer.advance(1)
+
+    assert (chat.calls, len(chat.asked)) == ([], 1)
+
+
+def test_a_quick_answer_asks_nobody_whether_it_is_wanted(chat: Chat) -> None:
+    with chat.composing():
+        for second in range(3):
+            chat.grows("x" * (second + 1), 1)
+
+    assert chat.asked == []
+
+
+def test_who_can_not_be_asked_wants_the_answer(chat: Chat) -> None:
+    def away() -> bool:
+        raise ConnectionError("DynamoDB is away")
+
+    chat.wanted = away
+    with chat.composing(preview=False):
+        for _ in range(9):
+            chat.timer.advance(1)
+
+    assert chat.methods() == ["sendChatAction"] * 2
 
 
 def test_typing_is_first_shown_after_three_and_a_half_seconds(chat: Chat) -> None:
@@ -372,7 +419,9 @@ def test_an_answer_does_not_wait_for_a_slow_telegram_and_nothing_follows_it(chat
     chat.messenger = dataclasses.replace(chat.messenger, pace=Pace(first_text=0, ending=0.01), timer=MonotonicTimer())
 
     def block() -> None:
-        with chat.messenger.composing("42", None, Preview(9, group=False, message_id=None, shown=bool)) as show:
+        with chat.messenger.composing(
+            "42", None, Preview(9, group=False, message_id=None, shown=bool), lambda: True
+        ) as show:
             show(ENOUGH)
             assert reached.wait(DEADLINE)
             raise ValueError("from the block")
@@ -518,7 +567,9 @@ def test_what_was_being_made_ready_when_the_answer_ended_is_not_shown(chat: Chat
         timer=MonotonicTimer(),
     )
     shown = wait if slow == "the note" else bool
-    with chat.messenger.composing("-100", None, Preview(9, group=True, message_id=MESSAGE_ID, shown=shown)) as show:
+    with chat.messenger.composing(
+        "-100", None, Preview(9, group=True, message_id=MESSAGE_ID, shown=shown), lambda: True
+    ) as show:
         show(ENOUGH)
         assert reached.wait(DEADLINE)
     (thread,) = [thread for thread in threading.enumerate() if thread.name == THREAD]

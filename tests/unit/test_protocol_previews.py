@@ -12,7 +12,7 @@ from local.small_dynamodb import SmallDynamoDb
 from tests.unit.test_protocol_stateful import ACTIONS, Killed, Walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from assistant.turns.accepting import Incoming
     from assistant.turns.model import Preview, Show
@@ -42,7 +42,9 @@ class GroupWalk(Walk):
         self.world.incoming = in_group  # type: ignore[method-assign]
 
     @contextlib.contextmanager
-    def composing(self, chat_id: str, thread_id: int | None, preview: Preview) -> Iterator[Show]:
+    def composing(
+        self, chat_id: str, thread_id: int | None, preview: Preview, wanted: Callable[[], bool]
+    ) -> Iterator[Show]:
         self.gate()
         message_id = preview.message_id
         if self.random.randrange(3):

@@ -31,11 +31,13 @@ from assistant.errors import (
 )
 from assistant.stores.dynamodb import Table
 from assistant.stores.ledger import DynamoLedger
+from assistant.stores.stops import DynamoStops
 from assistant.stores.turns import DynamoTurns
 from assistant.turns.chain import Budget
 from assistant.turns.failing import FailureReport
 from assistant.turns.ledger import window_kind, window_name
 from assistant.turns.model import Answer, ChatClaim, Turn, TurnClaim, TurnStatus, Usage
+from assistant.turns.stopping import Stopped
 from local.small_dynamodb import SmallDynamoDb
 from tests.doubles import World, create_table
 
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
     from assistant.turns.accepting import Incoming
     from assistant.turns.chain import Provider
     from assistant.turns.ledger import Block, Reservation
-    from assistant.turns.model import Said, Tool
+    from assistant.turns.model import Chat, InboxMessage, Said, Tool
 
 CHATS = ("42", "43")
 MACHINE = json.loads((Path(__file__).parents[2] / "statemachine" / "turn.asl.json").read_text("utf-8"))
@@ -224,6 +226,26 @@ class WatchedTurns(DynamoTurns):
         return marked
 
 
+class WatchedStops(DynamoStops):
+    """Stops, with the words of messages that were dropped, and the turns that were stopped."""
+
+    __slots__ = ()
+    dropped: ClassVar[Counter[str]] = Counter()
+    stopped: ClassVar[set[tuple[str, int]]] = set()
+
+    def stop(self, chat_id: str, update_id: int, chat: Chat, turn: Turn) -> Stopped:
+        done = super().stop(chat_id, update_id, chat, turn)
+        if done is Stopped.NOW:
+            self.stopped.add((chat_id, turn.number))
+        return done
+
+    def drop(self, chat_id: str, update_id: int, messages: Sequence[InboxMessage]) -> Stopped:
+        done = super().drop(chat_id, update_id, messages)
+        if done is Stopped.NOW:
+            self.dropped.update(message.text for message in messages if message.text)
+        return done
+
+
 class Walk:
     """One walk; `calm`: nothing fails any more."""
 
@@ -255,12 +277,16 @@ class Walk:
         )
         CountedLedger.out.clear()
         WatchedTurns.senders.clear()
+        WatchedStops.dropped.clear()
+        WatchedStops.stopped.clear()
         world.turns = WatchedTurns(world.conversations, world.clock, world.history_days)
         world.ledger = CountedLedger(world.runtime, world.clock)
         world.prepare = replace(world.prepare, turns=world.turns, ledger=world.ledger, chain=world.chain)
         world.report = FailureReport(world.turns, world.ledger, world.chain, world.clock)
         executions: Any = self
         world.waking = replace(world.waking, executions=executions)
+        stops = WatchedStops(world.conversations, world.clock)
+        world.stopping = replace(world.stopping, turns=world.turns, stops=stops, waking=world.waking)
         world.accept = replace(world.accept, waking=world.waking)
         world.deliver = replace(world.deliver, turns=world.turns, executions=executions)
         world.recover = replace(world.recover, executions=executions)
@@ -358,7 +384,7 @@ class Walk:
 
     def say(self) -> None:
         chat = self.random.choice(CHATS)
-        words = self.random.choice(["", "", "", "", "", "/retry", "/again", "/new"])
+        words = self.random.choice(["", "", "", "", "", "", "/retry", "/again", "/new", "/stop"])
         incoming = self.world.incoming(words or f"words{self.steps}.{len(self.said[chat])}", chat)
         if words:
             incoming = replace(incoming, text="")
@@ -564,7 +590,8 @@ class Walk:
             epochs = [claim.epoch for claim in WatchedTurns.senders if claim.chat_id == chat_id]
             assert epochs == sorted(epochs), "two executions sent at the same time"
             in_turns = Counter(word for turn in turns for word in turn.text.split("\n\n") if word)
-            assert in_turns == Counter(self.said[chat_id])
+            dropped = {word: times for word, times in WatchedStops.dropped.items() if word in self.said[chat_id]}
+            assert in_turns + Counter(dropped) == Counter(self.said[chat_id])
             self.check_sent(chat_id, turns)
 
     def check_turns(self, turns: Sequence[Turn]) -> None:

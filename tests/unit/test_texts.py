@@ -9,7 +9,7 @@ from assistant.turns.chain import load_chain
 
 COMMAND = re.compile(r"(?<![\w/])/([a-z]+)\b")
 LISTED = re.compile(r"^/([a-z]+)\b", re.MULTILINE)
-COMMANDS = ["new", "retry", "again", "remind", "reminders", "timezone", "usage", "providers", "help"]
+COMMANDS = ["new", "stop", "retry", "again", "remind", "reminders", "timezone", "usage", "providers", "help"]
 AGENT_COMMANDS = ["agent", "ask"]
 
 
@@ -39,6 +39,7 @@ def test_no_text_names_a_command_that_does_not_exist() -> None:
 
 def test_the_system_prompt_names_every_command_and_no_other() -> None:
     assert set(COMMAND.findall(texts.SYSTEM_PROMPT)) == set(COMMANDS)
+    assert set(COMMAND.findall(texts.SYSTEM_PROMPT_WITH_AGENT)) == {*COMMANDS, *AGENT_COMMANDS}
 
 
 def test_the_prompt_of_a_model_that_may_delegate_says_so_instead_of_saying_that_it_has_no_tools() -> None:
@@ -55,11 +56,13 @@ def test_the_system_prompt_is_worth_caching_for_every_model_that_caches_on_deman
     assert tokens_at_least >= 1100
     assert tokens_at_least >= max(minimum for minimum in minimums if minimum is not None)
     assert len(texts.SYSTEM_PROMPT.encode()) <= 8192, "every message pays for it"
+    assert len(texts.SYSTEM_PROMPT_WITH_AGENT.encode()) <= 9216
 
 
 def test_the_system_prompt_holds_nothing_that_changes() -> None:
     assert isinstance(texts.SYSTEM_PROMPT, str)
-    assert not re.search(r"\b20\d\d\b|\{|\}|%[sd]", texts.SYSTEM_PROMPT)
+    for prompt in (texts.SYSTEM_PROMPT, texts.SYSTEM_PROMPT_WITH_AGENT):
+        assert not re.search(r"\b20\d\d\b|\{|\}|%[sd]", prompt)
     assert "[Now: …]" in texts.SYSTEM_PROMPT
 
 

@@ -34,10 +34,9 @@ class ConversationSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class WebhookSettings:
+class WebhookSettings(ConversationSettings):
     """For the webhook."""
 
-    conversations_table: str
     runtime_table: str
     state_machine_arn: str
     secrets_path: str

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from assistant.turns.preparing import Preparation
     from assistant.turns.reminding import Reminding
     from assistant.turns.reporting import Reporting
+    from assistant.turns.stopping import Stopping
     from assistant.turns.tending import AgentStopped, ShutDownIdle, SweepingAgents
 
 _AWS = Config(connect_timeout=1, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 2})
@@ -134,6 +135,7 @@ def acceptance() -> Acceptance:
         agents=settings.from_environment(settings.LaneSettings).agent_mode != "off",
         reporting=reporting,
         reminding=reminding,
+        stopping=stopping,
     )
 
 
@@ -182,6 +184,18 @@ def firing() -> Firing:
         access=DynamoAccess(runtime, _clock),
         waking=Waking(DynamoClaims(conversations, _clock), _executions(needs.state_machine_arn)),
     )
+
+
+def stopping() -> Stopping:
+    """What answers /stop."""
+    from assistant.stores.stops import DynamoStops
+    from assistant.turns.stopping import StateOfAgent, Stopping
+
+    needs = settings.from_environment(settings.WebhookSettings)
+    conversations = _table(needs.conversations_table)
+    waking = Waking(DynamoClaims(conversations, _clock), _executions(needs.state_machine_arn))
+    agent = StateOfAgent(_agents(needs.runtime_table), _tokens()) if _agent_mode() != "off" else None
+    return Stopping(_turns(needs), DynamoStops(conversations, _clock), waking, agent)
 
 
 def webhook_secret() -> Callable[[], str]:

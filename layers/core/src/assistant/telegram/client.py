@@ -185,10 +185,16 @@ class TelegramMessenger:
         except DeliveryUncertain as error:
             raise DeliveryFailed(str(error)) from None
 
-    def composing(self, chat_id: str, thread_id: int | None, preview: Preview | None) -> AbstractContextManager[Show]:
-        """Show "typing", and the answer so far where there is a `preview`. Failing to do so is no failure."""
+    def composing(
+        self, chat_id: str, thread_id: int | None, preview: Preview | None, wanted: Callable[[], bool]
+    ) -> AbstractContextManager[Show]:
+        """Show "typing", and the answer so far where there is a `preview`, until nobody wants it any more.
+
+        Failing to do so is no failure.
+        """
         bot = partial(BotApi, self.http, self.url, self.token, PREVIEW_TIMEOUT)
-        return Composing(bot, _address(chat_id, thread_id), preview, self.pace, self.timer)
+        address = _address(chat_id, thread_id)
+        return Composing(bot, address, preview, wanted=wanted, pace=self.pace, timer=self.timer)
 
     def _api(self, timeout: httpx.Timeout) -> BotApi:
         return BotApi(self.http, self.url, self.token, timeout)

@@ -42,6 +42,7 @@ class Pace:
             "sendMessageDraft").
         edit: between two texts of a group's message. A group takes 20 messages a minute, edits among them: at every 3 s
             or less, the answer itself would have to wait.
+        asking: between two questions whether the answer is still wanted.
         ending: that an answer waits for a call under way: shown after it, it would look like more.
     """
 
@@ -51,6 +52,7 @@ class Pace:
     draft: float = 1
     renewal: float = 20
     edit: float = 4
+    asking: float = 3.5
     ending: float = 2
 
 
@@ -213,6 +215,8 @@ class Composing:
         bot: Callable[[Callable[[], bool]], Bot],
         address: Mapping[str, Any],
         preview: Preview | None,
+        *,
+        wanted: Callable[[], bool],
         pace: Pace,
         timer: Timer,
     ) -> None:
@@ -223,10 +227,12 @@ class Composing:
                 that is wanted still.
             address: `chat_id`, and `message_thread_id` in a topic.
             preview: where the text is shown; None: only "typing" is.
+            wanted: whether the answer still is; asked seldom, since it costs a read.
             pace: how often.
             timer: measures it.
         """
-        self._bot, self._address, self._pace, self._timer = bot(self._wanted), address, pace, timer
+        self._bot, self._address, self._pace, self._timer = bot(self._may_call), address, pace, timer
+        self._wanted = wanted
         self._screen = _screen(self._bot, address, preview, pace)
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name=THREAD, daemon=True)
@@ -237,11 +243,11 @@ class Composing:
         self._seen: str | None = None
         self._on_screen = ""
         self._touched = self._broken = False
-        self._blocked_until = self._text_at = self._quiet_at = 0.0
+        self._blocked_until = self._text_at = self._quiet_at = self._asked_at = 0.0
 
     def __enter__(self) -> Show:
         """Start; gives what the block shows its text with."""
-        now = self._blocked_until = self._timer.now()
+        now = self._blocked_until = self._asked_at = self._timer.now()
         self._quiet_at = now + self._pace.first_typing
         self._text_at = now + self._screen.wait_first
         self._thread.start()
@@ -260,7 +266,7 @@ class Composing:
         self._thread.join(self._pace.ending)
         self._abandoned = True  # a thread that Lambda froze here and thaws with another turn starts nothing, either
 
-    def _wanted(self) -> bool:
+    def _may_call(self) -> bool:
         """Whether a call may be made: not after the answer, which it could write over, or look like more of."""
         return not self._abandoned and (self._failed or not self._over)
 
@@ -273,12 +279,30 @@ class Composing:
 
     def _run(self) -> None:
         while (act := self._await()) is not None:
+            if not self._still_wanted():
+                return self._await_end()
             act()
         can = not self._abandoned and self._blocked_until <= self._timer.now()
         if self._delegated and can:
             self._attempt(lambda: self._screen.show(texts.HANDED_OVER))
         elif self._failed and self._touched and can:
             self._attempt(self._screen.take_back)
+        return None
+
+    def _still_wanted(self) -> bool:
+        """Whether the answer is; who can't be asked has not said no."""
+        if self._timer.now() - self._asked_at < self._pace.asking:
+            return True
+        self._asked_at = self._timer.now()
+        answers: list[bool] = []
+        self._attempt(lambda: answers.append(self._wanted()))
+        return answers != [False]
+
+    def _await_end(self) -> None:
+        """Do nothing more."""
+        with self._changed:
+            while not self._over:
+                self._timer.wait(self._changed, self._pace.asking)
 
     def _await(self) -> Callable[[], None] | None:
         """What is to be done now, once something is; None when the block is over."""

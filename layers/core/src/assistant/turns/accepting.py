@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from assistant.turns.ports import Access, Inbox
     from assistant.turns.reminding import Reminding
     from assistant.turns.reporting import Reporting
+    from assistant.turns.stopping import Stopping
     from assistant.turns.waking import Waking
 
 
@@ -83,6 +84,7 @@ class Acceptance:
         agents: whether there is an agent to hand a task to.
         reporting: puts together what reports; only for the commands that ask for a report, since others wait for it.
         reminding: the same for the commands about reminders.
+        stopping: the same for what stops.
     """
 
     access: Access
@@ -92,6 +94,7 @@ class Acceptance:
     agents: bool
     reporting: Callable[[], Reporting]
     reminding: Callable[[], Reminding]
+    stopping: Callable[[], Stopping]
 
     def __call__(self, incoming: Incoming) -> Response:
         """Store or carry out a message; when it returns, the message is safe or refused for good.
@@ -143,6 +146,9 @@ class Acceptance:
         match incoming.command:
             case "remind" | "reminders" | "timezone":
                 said = self.reminding()(incoming)
+                return Silence() if said is None else Say(said)
+            case "stop":
+                said = self.stopping()(incoming.chat_id, incoming.update_id)
                 return Silence() if said is None else Say(said)
             case "usage" | "providers" as report:
                 # Before the update is marked: should the reading fail, Telegram's repeat is answered.

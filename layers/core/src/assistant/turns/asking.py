@@ -183,7 +183,9 @@ class Asking:
         holder = f"{claim.chat.execution}-{claim.number}"
         told = prompt(turn, self.provider)
         reservation = self.metering.reserve(holder, input_bytes=shown.size(told.counted))
-        composing = self.messenger.composing(claim.chat.chat_id, turn.thread_id, self._preview(claim, turn))
+        composing = self.messenger.composing(
+            claim.chat.chat_id, turn.thread_id, self._preview(claim, turn), partial(self._is_wanted, claim)
+        )
         try:
             with contextlib.suppress(TurnDelegated), composing as show:
                 said = self.model.ask(told.system, shown.said(), key=key, seconds=seconds, on_text=show, tool=told.tool)
@@ -198,6 +200,11 @@ class Asking:
             return None
         shown = partial(self.turns.show_preview, claim)
         return Preview(turn.number, turn.group, turn.preview_id, shown, reply_to=turn.message_id)
+
+    def _is_wanted(self, claim: TurnClaim) -> bool:
+        """Whether the turn still waits for its answer: it may have been stopped."""
+        turn = self.turns.read(claim.chat.chat_id, claim.number)
+        return turn is not None and turn.is_open(claim.chat.epoch)
 
     def _milliseconds(self, began: float) -> int:
         return round((self.clock.now() - began) * 1000)

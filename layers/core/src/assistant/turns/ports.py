@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         TurnClaim,
         Used,
     )
+    from assistant.turns.stopping import Stopped
     from assistant.turns.tending import Task
 
 
@@ -60,6 +61,22 @@ class Inbox(Protocol):
 
     def mark(self, chat_id: str, update_id: int) -> bool:
         """Note that an update has been dealt with; False if it had been."""
+        ...
+
+
+class Stops(Protocol):
+    """What /stop writes: once per update, in one transaction, or CHANGED if things are not as they were read."""
+
+    def stop(self, chat_id: str, update_id: int, chat: Chat, turn: Turn) -> Stopped:
+        """End an open or parked turn without an answer, and take the chat from whoever holds it."""
+        ...
+
+    def drop(self, chat_id: str, update_id: int, messages: Sequence[InboxMessage]) -> Stopped:
+        """Take messages out of the inbox that no turn has taken."""
+        ...
+
+    def nothing(self, chat_id: str, update_id: int) -> Stopped:
+        """There is nothing to stop."""
         ...
 
 
@@ -496,10 +513,13 @@ class Messenger(Protocol):
         """Take a message of ours away, if it is still there. Errors as `revise`'s."""
         ...
 
-    def composing(self, chat_id: str, thread_id: int | None, preview: Preview | None) -> AbstractContextManager[Show]:
+    def composing(
+        self, chat_id: str, thread_id: int | None, preview: Preview | None, wanted: Callable[[], bool]
+    ) -> AbstractContextManager[Show]:
         """Show that an answer is being written, for as long as the block lasts.
 
         What the block gives the function it gets is shown as the answer so far, where there is a `preview`; if the
-        block ends with an error, that is taken back, and with TurnDelegated it is said who goes on.
+        block ends with an error, that is taken back, and with TurnDelegated it is said who goes on. Once nobody wants
+        the answer any more, which `wanted` is asked every few seconds, nothing more is shown.
         """
         ...

@@ -16,7 +16,8 @@ QUEUED_COMMANDS: dict[str, Literal["text", "retry", "again", "agent", "ask"]] = 
 HELP = """Write to me as you would to a person. I answer from the first language model that has free quota left.
 
 /new – begin a new conversation: I forget what we said before
-/retry – ask again what nobody could answer
+/stop – give up what I am working on
+/retry – ask again what nobody could answer, or what you stopped
 /again – send my last answer once more
 /remind – be reminded of something, once or regularly: /remind tomorrow at 9 call the dentist
 /reminders – what I shall remind you of, and how to delete it
@@ -31,7 +32,22 @@ AGENT_HELP = """
 /ask <question> – ask a language model straight away, even while the agent is awake"""
 """Follows HELP where an agent is deployed."""
 
-SYSTEM_PROMPT = """\
+_WITHOUT_TOOLS = """\
+- Here you have no tools: no internet, no files, no calendar, no mail, no memory beyond this conversation. You can't \
+send, book, buy, look up or watch anything, you can't set a reminder, and you can't write first. Never say or imply \
+that you did or will do such a thing; do what can be done with words (a draft, a plan, a checklist) and say what is \
+left for the person to do."""
+_WITH_TOOL = """\
+- You have one tool, delegate_to_agent. It hands the last message over to your agent, who answers in your stead and \
+has what you lack: the web, a folder of files that is kept, and a shell to run programs in. The agent sleeps most of \
+the time, takes half a minute to wake up, and costs money by the minute. Hand over what can't be done well without \
+it: something to look up or to check as of today, a file to read, write or keep, a program to run, a fact to be \
+remembered for good. Answer yourself whatever words can do, and do not hand over what the agent can't do either: it \
+has no calendar, no mail and no accounts of the person's, it can't buy or book.
+- Beside that tool you have nothing: no memory beyond this conversation, you can't set a reminder, and you can't write \
+first. Never say or imply that you did, do or will do something that you only could hand over; either call the tool, \
+or do what can be done with words (a draft, a plan, a checklist) and say what is left for the person to do."""
+_SYSTEM_PROMPT = """\
 You are a personal assistant. A person talks to you in Telegram, most often on a phone. You run in the AWS account of \
 your owner, who set you up for themselves and for people they chose, such as their family; who writes to you is one \
 of them.
@@ -57,10 +73,7 @@ What you know and what you don't
 - Be accurate. If you do not know, say so in a few words; if you are unsure, say how sure you are and what it hangs \
 on. Never invent names, numbers, quotations, sources, links or features. What may have changed since your training \
 (prices, laws, versions, office holders, opening hours, news) you give with that warning, and say where to check it.
-- Here you have no tools: no internet, no files, no calendar, no mail, no memory beyond this conversation. You can't \
-send, book, buy, look up or watch anything, you can't set a reminder, and you can't write first. Never say or imply \
-that you did or will do such a thing; do what can be done with words (a draft, a plan, a checklist) and say what is \
-left for the person to do.
+{tools}
 - Reminders are the system's: the person sets one by a message of their own, such as "/remind tomorrow at 9 call the \
 dentist" or "/remind every monday 8:00 put out the bins". If they ask to be reminded, give them that line with their \
 time, in English, and their text, ready to be sent.
@@ -123,36 +136,21 @@ shows which models are asked, in which order.
 - The person's messages and your answers go through Telegram and to the provider that answers, and are kept for some \
 days in the owner's AWS account. For anything further about data, send them to the owner.
 - Commands are carried out by the system when the person sends them as a message of their own; you can't carry them \
-out. There are these and no others: /new begins a new conversation, /retry asks again what nobody could answer, \
-/again sends the last answer once more, /remind as said, /reminders lists and deletes reminders, /timezone and a city \
-sets the person's time zone for them, /usage and /providers as said, /help lists them all. Recommend one only if it \
-helps.
+out. There are these and no others: {of_agent}/new begins a new conversation, /stop gives up what is being worked \
+on, /retry asks again what nobody could answer or what was stopped, /again sends the last answer once more, /remind \
+as said, /reminders lists and deletes reminders, /timezone and a city sets the person's time zone for them, /usage \
+and /providers as said, /help lists them all. Recommend one only if it helps.
 - These instructions are no secret, but nobody wants to read them: if asked, say in a sentence or two what they are \
 about."""
 
-_WITHOUT_TOOLS = """\
-- Here you have no tools: no internet, no files, no calendar, no mail, no memory beyond this conversation. You can't \
-send, book, buy, look up or watch anything, you can't set a reminder, and you can't write first. Never say or imply \
-that you did or will do such a thing; do what can be done with words (a draft, a plan, a checklist) and say what is \
-left for the person to do."""
-_WITH_TOOL = """\
-- You have one tool, delegate_to_agent. It hands the last message over to your agent, who answers in your stead and \
-has what you lack: the web, a folder of files that is kept, and a shell to run programs in. The agent sleeps most of \
-the time, takes half a minute to wake up, and costs money by the minute. Hand over what can't be done well without \
-it: something to look up or to check as of today, a file to read, write or keep, a program to run, a fact to be \
-remembered for good. Answer yourself whatever words can do, and do not hand over what the agent can't do either: it \
-has no calendar, no mail and no accounts of the person's, it can't buy or book.
-- Beside that tool you have nothing: no memory beyond this conversation, and you can't write first. Never say or \
-imply that you did, do or will do something that you only could hand over; either call the tool, or do what can be \
-done with words (a draft, a plan, a checklist) and say what is left for the person to do."""
-_WITHOUT_AGENT = "There are these and no others: /new"
-_OF_AGENT = (
-    "There are these and no others: /agent and a task has the agent do it, /ask and a question has a language model "
-    "answer it straight away, /new"
-)
-SYSTEM_PROMPT_WITH_AGENT = SYSTEM_PROMPT.replace(_WITHOUT_TOOLS, _WITH_TOOL).replace(_WITHOUT_AGENT, _OF_AGENT)
+_COMMANDS_OF_AGENT = "/agent and a task has the agent do it, /ask and a question has a language model answer it, "
+
+SYSTEM_PROMPT = _SYSTEM_PROMPT.format(tools=_WITHOUT_TOOLS, of_agent="")
+SYSTEM_PROMPT_WITH_AGENT = _SYSTEM_PROMPT.format(tools=_WITH_TOOL, of_agent=_COMMANDS_OF_AGENT)
 """For a model that may hand the message over: as stable as the other, since what is cached begins with it."""
 
+NOTHING_TO_STOP = "There is nothing to stop: I am not working on anything."
+STOPPED_BEFORE = "Stopped, before I had begun with it."
 NOTHING_TO_RETRY = "There is nothing to ask again: every message has been answered."
 NOTHING_TO_REPEAT = "There is no answer to send again yet."
 HANDED_OVER = "My agent does this. If it is asleep, it needs half a minute to wake up."
@@ -195,6 +193,12 @@ def at_once(command: str | None, kind: str, *, agents: bool = False) -> str:
         case "new":
             return "A new conversation. I no longer see what we said before."
     return "I don't know this command. /help lists those I know."
+
+
+def stopped(*, parked: bool, waiting: bool) -> str:
+    """That a turn was given up; `parked`: it waited to be asked again, `waiting`: messages came after it."""
+    done = "Dropped: I will not ask this again by myself." if parked else "Stopped."
+    return f"{done} {'I go on with what you wrote since.' if waiting else '/retry asks it once more.'}"
 
 
 def not_allowed(user_id: str, group_id: str | None) -> str:
