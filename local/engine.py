@@ -29,6 +29,7 @@ from moto.core.config import default_user_config
 from moto.stepfunctions.parser.api import ExecutionStatus
 from moto.stepfunctions.parser.asl.component import eval_component
 from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
+from moto.stepfunctions.parser.asl.component.state.exec import execute_state
 from moto.stepfunctions.parser.asl.component.state.wait.wait_function import wait_function
 from moto.stepfunctions.parser.asl.eval.callback import callback as sfn_callback
 from moto.stepfunctions.parser.asl.eval.event import event_manager
@@ -277,6 +278,22 @@ def _early_answers(_: Engine) -> Replacements:
     yield sfn_callback.CallbackEndpoint, "setup_heartbeat_endpoint", setup_heartbeat_endpoint
 
 
+def _fresh_tokens(_: Engine) -> Replacements:
+    """Each attempt of a state waits with a task token of its own.
+
+    moto makes one when the state is entered; a retry finds the answer of the attempt before it, and fails at once.
+    """
+    original = execute_state.ExecutionState._evaluate_with_timeout  # noqa: SLF001
+
+    def evaluate(self: Any, env: Any) -> None:  # noqa: ANN401
+        context = env.states.context_object
+        if "Task" in context.context_object_data:
+            env.callback_pool_manager.add(context.update_task_token())
+        original(self, env)
+
+    yield execute_state.ExecutionState, "_evaluate_with_timeout", evaluate
+
+
 def _status_events(engine: Engine) -> Replacements:
     """Executions tell when they start and end, which moto keeps to itself.
 
@@ -414,6 +431,7 @@ PATCHES: dict[str, Callable[[Engine], Replacements]] = {
     "started_once": _started_once,
     "stopped_at_once": _stopped_at_once,
     "early_answers": _early_answers,
+    "fresh_tokens": _fresh_tokens,
     "status_events": _status_events,
     "small_transactions": _small_transactions,
     "partition_queries": _partition_queries,

@@ -65,8 +65,8 @@ class World:
         self.system.until(lambda: len(provider.requests) > asked)
         return question
 
-    def answered_once(self, question: str) -> None:
-        """Wait for the answer, and for whatever else may come."""
+    def answered_once(self, question: str, *, by: str = "AskAgent") -> None:
+        """Wait for the answer, and for whatever else may come. `by`: the state that the turn was answered in."""
         self.system.until(lambda: any(question in text for text in self.system.heard(self.chat)))
         self.system.settle()
         told = [text for text in self.system.heard(self.chat) if question in text]
@@ -74,6 +74,7 @@ class World:
         assert len(self.system.heard(self.chat)) == self.questions
         assert self.system.notices(self.chat) == 0
         assert self.system.at_rest(self.chat)
+        assert [state for state in self.system.cloud.executions()[-1].states if state.startswith("Ask")][-1] == by
         assert self.system.cloud.denied == []
 
     def kill(self, what: str, number: signal.Signals = signal.SIGKILL) -> None:
@@ -167,12 +168,12 @@ def test_one_that_misses_its_heartbeat_answers_late_and_changes_nothing(world: W
     world.kill("local.clocked agent", signal.SIGSTOP)
 
     world.fail_what_waits("AgentUnavailable")
-    world.answered_once(question)  # by the chat lane
+    world.answered_once(question, by="AskCopilot")
     world.system.outside.clear()
     world.kill("local.clocked agent", signal.SIGCONT)
 
     world.system.until(lambda: world.mail() == [])
-    world.answered_once(question)
+    world.answered_once(question, by="AskCopilot")
 
 
 def test_one_that_was_replaced_while_it_was_frozen_changes_nothing(world: World) -> None:
@@ -187,5 +188,5 @@ def test_one_that_was_replaced_while_it_was_frozen_changes_nothing(world: World)
     world.system.outside.clear()
     world.kill_in(frozen, "local.clocked agent", signal.SIGCONT)
 
-    world.system.until(lambda: any('"outcome":"late"' in line for line in world.system.cloud.fargate.logs(frozen)))
+    world.system.until(lambda: '"outcome":"failed"' in "".join(world.system.cloud.fargate.logs(frozen)))
     world.answered_once(question)

@@ -11,10 +11,11 @@ import pytest
 from moto.core.models import MockAWS
 from moto.stepfunctions.parser.asl.eval.callback.callback import CallbackEndpoint, CallbackOutcomeSuccess
 from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
-from moto.stepfunctions.parser.models import StepFunctionsParserBackend
+from moto.stepfunctions.parser.models import StepFunctionsParserBackend, stepfunctions_parser_backends
 
 from local.cloud import LocalCloud
 from local.engine import PATCHES
+from local.template import ACCOUNT, REGION
 from tests.local.small_stack import DEADLINE_S, PASS, create_machine, eventually, lambda_task, run_to_end, small_cloud
 
 
@@ -27,6 +28,7 @@ def test_every_patch_has_a_test_here() -> None:
         "started_once",
         "stopped_at_once",
         "early_answers",
+        "fresh_tokens",
         "status_events",
         "small_transactions",
         "partition_queries",
@@ -195,6 +197,36 @@ def test_an_answer_that_comes_before_anybody_waits_counts(without: tuple[str, ..
         endpoint.notify(CallbackOutcomeSuccess("token", "{}"))
 
         assert endpoint.setup_heartbeat_endpoint(0).clear_and_wait() is woken
+
+
+@pytest.mark.parametrize(("without", "status"), [((), "SUCCEEDED"), (("fresh_tokens",), "FAILED")])
+def test_a_retry_waits_for_an_answer_of_its_own(without: tuple[str, ...], status: str) -> None:
+    retry = [{"ErrorEquals": ["Again"], "MaxAttempts": 1}]
+    with small_cloud(without_patches=without) as cloud:
+        task = lambda_task(cloud, "answer", Retry=retry, TimeoutSeconds=60, End=True)
+        waiting = task | {"Resource": "arn:aws:states:::lambda:invoke.waitForTaskToken"}
+        machine, states = create_machine(cloud, "ask", {"Ask": waiting}), cloud.client("stepfunctions")
+        arn = states.start_execution(stateMachineArn=machine)["executionArn"]
+
+        eventually(lambda: _submitted(cloud, arn) == 1)
+        states.send_task_failure(taskToken=_newest_token(), error="Again", cause="")
+        eventually(lambda: _submitted(cloud, arn) == 2)
+        if not without:
+            states.send_task_success(taskToken=_newest_token(), output="{}")
+
+        eventually(lambda: states.describe_execution(executionArn=arn)["status"] != "RUNNING")
+        assert states.describe_execution(executionArn=arn)["status"] == status
+
+
+def _submitted(cloud: LocalCloud, execution: str) -> int:
+    events = cloud.client("stepfunctions").get_execution_history(executionArn=execution)["events"]
+    return sum(event["type"] == "TaskSubmitted" for event in events)
+
+
+def _newest_token() -> str:
+    (machine,) = [one for one in stepfunctions_parser_backends[ACCOUNT][REGION].state_machines if one.executions]
+    pool = machine.executions[0].exec_worker.env.callback_pool_manager._pool
+    return str(next(reversed(pool)))
 
 
 def _fill(cloud: LocalCloud, count: int) -> None:
