@@ -286,7 +286,7 @@ class World:
         self.access = DynamoAccess(self.runtime, self.clock)
         self.waking = Waking(self.claims, self.executions)
         self.reminders = DynamoReminders(self.runtime, self.conversations, self.clock)
-        self.reminding = Reminding(self.reminders, self.schedules, self.inbox, self.clock)
+        self.reminding = Reminding(self.reminders, self.schedules, self.inbox, self.claims, self.turns, self.clock)
         self.fire = Firing(self.reminders, self.schedules, self.access, self.waking)
         self.stops = DynamoStops(self.conversations, self.clock)
         self.stopping = Stopping(self.turns, self.stops, self.waking, None)

@@ -10,7 +10,7 @@ import pytest
 from assistant.errors import StoreContended
 from assistant.turns import reminder_texts
 from assistant.turns.accepting import Say, Silence
-from assistant.turns.reminding import LONGEST_TEXT, MOST_REMINDERS
+from assistant.turns.reminding import LONGEST_TEXT, MOST_PROPOSED, MOST_REMINDERS
 from assistant.turns.when import NO_TIME
 from tests.doubles import CHAT, NOON, World
 
@@ -254,3 +254,89 @@ def test_strangers_set_nothing(world: World) -> None:
     assert texts_of(world, "99") == []
     assert world.schedules.there == {}
     assert world.clock.now() == NOON
+
+
+def answered(world: World, *lines: str) -> None:
+    """The chat's last answer."""
+    world.models["copilot"].script = ["\n".join(lines)]
+    world.say("remind me, please")
+    world.run_all()
+
+
+def test_what_an_answer_proposes_is_set_when_it_is_confirmed(world: World) -> None:
+    answered(
+        world,
+        "Shall I? /confirm sets it. (/remind tomorrow does not stand alone here.)",
+        "/remind tomorrow at 9 call the dentist",
+        "- `/remind every monday 8:00 put out the bins`",
+    )
+    assert texts_of(world) == []
+    assert world.schedules.there == {}
+
+    answer = said(world, "/confirm")
+
+    assert answer.count("I will remind you") == 2
+    assert texts_of(world) == [(1, "call the dentist"), (2, "put out the bins")]
+    assert len(world.schedules.there) == 2
+
+
+def test_it_is_reckoned_from_the_answer_and_set_once(world: World) -> None:
+    answered(world, "/remind in 20 minutes take out the cake")
+    world.clock.advance(600)
+    assert "12:20 (UTC): take out the cake" in said(world, "/confirm")
+
+    assert said(world, "/confirm") == "That is set already, as reminder 1: take out the cake"
+    assert len(texts_of(world)) == 1
+
+    world.reminding.forget(CHAT)
+    world.clock.advance(900)
+    assert said(world, "/confirm") == reminder_texts.TOO_SOON
+
+
+def test_only_the_last_answer_counts_and_only_so_many_lines_of_it(world: World) -> None:
+    assert said(world, "/confirm") == reminder_texts.NOTHING_PROPOSED
+    answered(world, "/remind tomorrow call")
+    answered(world, "As you like.", "/remind", "/reminders tomorrow x")
+    assert said(world, "/confirm") == reminder_texts.NOTHING_PROPOSED
+
+    answered(world, *(f"/remind tomorrow at {hour}:00 x" for hour in range(9)), "/remind when?")
+    said(world, "/confirm")
+
+    assert len(texts_of(world)) == MOST_PROPOSED
+
+
+def test_a_killed_confirmation_is_completed_by_the_repeat(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    answered(world, "/remind tomorrow one", "/remind tomorrow two")
+    incoming = world.incoming("/confirm")
+    add = world.reminders.add
+
+    def the_first(_self: object, chat: str, reminder: Any, update_id: int | None) -> bool:
+        monkeypatch.setattr(type(world.reminders), "add", killed)
+        return add(chat, reminder, update_id)
+
+    monkeypatch.setattr(type(world.reminders), "add", the_first)
+    with pytest.raises(Killed):
+        world.accept(incoming)
+    monkeypatch.undo()
+
+    assert isinstance(world.accept(incoming), Say)
+    assert world.accept(incoming) == Silence()
+    assert texts_of(world) == [(1, "one"), (2, "two")]
+    assert len(world.schedules.there) == 2
+
+
+def test_one_that_goes_while_it_is_being_deleted_is_said_to_be_gone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said(world, "/remind", "tomorrow call")
+    of = world.reminders.of
+
+    def gone_meanwhile(_self: object, chat_id: str) -> object:
+        monkeypatch.undo()
+        there = of(chat_id)
+        world.reminding.forget(chat_id)
+        return there
+
+    monkeypatch.setattr(type(world.reminders), "of", gone_meanwhile)
+
+    assert said(world, "/reminders", "delete 1") == reminder_texts.none_of_that_number(1)

@@ -9,7 +9,7 @@ from assistant.turns.chain import load_chain
 
 COMMAND = re.compile(r"(?<![\w/])/([a-z]+)\b")
 LISTED = re.compile(r"^/([a-z]+)\b", re.MULTILINE)
-COMMANDS = ["new", "stop", "retry", "again", "remind", "reminders", "timezone", "usage", "providers", "help"]
+COMMANDS = ["new", "stop", "retry", "again", "remind", "confirm", "reminders", "timezone", "usage", "providers", "help"]
 AGENT_COMMANDS = ["agent", "ask"]
 
 

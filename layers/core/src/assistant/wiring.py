@@ -149,10 +149,11 @@ def reporting() -> Reporting:
 
 
 def reminding() -> Reminding:
-    """What carries out /remind, /reminders and /timezone."""
+    """What carries out /remind, /confirm, /reminders and /timezone."""
     from assistant.stores.inbox import DynamoInbox
     from assistant.stores.reminders import DynamoReminders
     from assistant.stores.schedules import EventBridgeSchedules
+    from assistant.stores.turns import DynamoTurns
     from assistant.turns.reminding import Reminding
 
     needs = settings.from_environment(settings.WebhookSettings)
@@ -166,7 +167,14 @@ def reminding() -> Reminding:
         failures=made_with.failure_queue,
     )
     reminders = DynamoReminders(_table(needs.runtime_table), conversations, _clock)
-    return Reminding(reminders, schedules, DynamoInbox(conversations, _clock), _clock)
+    return Reminding(
+        reminders=reminders,
+        schedules=schedules,
+        inbox=DynamoInbox(conversations, _clock),
+        claims=DynamoClaims(conversations, _clock),
+        turns=DynamoTurns(conversations, _clock, history_days=0),  # turns are read only
+        clock=_clock,
+    )
 
 
 def firing() -> Firing:

@@ -38,30 +38,29 @@ class DynamoReminders:
     def set_time_zone(self, chat_id: str, time_zone: str, update_id: int) -> bool:
         """Set the chat's time zone, once per update."""
         changed = self.conversations.change(chat_id, schema.CHAT, Update(put={"time_zone": time_zone}))
-        return self.conversations.transact(self._mark(chat_id, update_id), changed) is None
+        return self.conversations.transact(*self._marks(chat_id, update_id), changed) is None
 
     def of(self, chat_id: str) -> list[Reminder]:
         """The chat's reminders by number."""
         items = self.runtime.query(schema.reminders_partition(chat_id), "0", "~")
         return [msgspec.convert(item, Reminder) for item in items]
 
-    def add(self, chat_id: str, reminder: Reminder, update_id: int) -> bool:
-        """Add a reminder, once per update."""
+    def add(self, chat_id: str, reminder: Reminder, update_id: int | None) -> bool:
+        """Add a reminder."""
         put = self.runtime.put(
             schema.reminders_partition(chat_id),
             schema.reminder_key(reminder.number),
             asdict(reminder),
             "attribute_not_exists(pk)",
         )
-        refused = self.conversations.transact(self._mark(chat_id, update_id), put)
-        if refused is not None and not refused.failed[0]:
+        refused = self.conversations.transact(*self._marks(chat_id, update_id), put)
+        if refused is not None and refused.failed[-1]:
             raise StoreContended("another reminder has taken the number")
         return refused is None
 
     def remove(self, chat_id: str, reminder: Reminder, update_id: int | None) -> bool:
         """Remove a reminder."""
-        marks = [] if update_id is None else [self._mark(chat_id, update_id)]
-        return self.runtime.transact(*marks, self._delete(chat_id, reminder)) is None
+        return self.runtime.transact(*self._marks(chat_id, update_id), self._delete(chat_id, reminder)) is None
 
     def fire(self, chat_id: str, reminder: Reminder, moment: int, message: InboxMessage) -> bool:
         """Note that it fired, or delete what is due once, and store the message."""
@@ -72,8 +71,11 @@ class DynamoReminders:
         )
         return refused is None
 
-    def _mark(self, chat_id: str, update_id: int) -> Write:
-        return dealt_with(self.conversations, chat_id, update_id, int(self.clock.now()))
+    def _marks(self, chat_id: str, update_id: int | None) -> list[Write]:
+        """The mark of the update that asks for something, if one does."""
+        if update_id is None:
+            return []
+        return [dealt_with(self.conversations, chat_id, update_id, int(self.clock.now()))]
 
     def _delete(self, chat_id: str, reminder: Reminder) -> Write:
         delete = self.runtime.delete(schema.reminders_partition(chat_id), schema.reminder_key(reminder.number), _SAME)

@@ -144,7 +144,7 @@ class Acceptance:
 
     def _answer_at_once(self, incoming: Incoming) -> Response:
         match incoming.command:
-            case "remind" | "reminders" | "timezone":
+            case "remind" | "confirm" | "reminders" | "timezone":
                 said = self.reminding()(incoming)
                 return Silence() if said is None else Say(said)
             case "stop":

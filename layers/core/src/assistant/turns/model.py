@@ -138,7 +138,7 @@ class Reminder:
 
     Attributes:
         number: what people call it by, from 1; free again when it is gone.
-        key: tells it from every other of the chat, gone ones too; its schedule is named by it.
+        key: of what asked for it, so that asking again makes no second one; its schedule is named by it.
         schedule: when, as EventBridge Scheduler takes it (`assistant.turns.when`).
         time_zone: in which that is evaluated.
         first: the first moment it is due.

@@ -213,8 +213,8 @@ class Reminders(Protocol):
         """The chat's reminders by number (consistent read)."""
         ...
 
-    def add(self, chat_id: str, reminder: Reminder, update_id: int) -> bool:
-        """Add a reminder, once per update; StoreContended if its number has been taken meanwhile."""
+    def add(self, chat_id: str, reminder: Reminder, update_id: int | None) -> bool:
+        """Add a reminder, once per update if one asks for it; StoreContended if its number has been taken meanwhile."""
         ...
 
     def remove(self, chat_id: str, reminder: Reminder, update_id: int | None) -> bool:

@@ -23,6 +23,7 @@ EXAMPLES = """For instance:
 
 TOO_SOON = "That is past, or only seconds away. Please name a later time."
 REFUSED = "I am sorry: that time was not accepted. Please name another, or another time zone (/timezone)."
+NOTHING_PROPOSED = "My last answer proposed no reminder. /remind sets one."
 HOW_TO_DELETE = "/reminders lists your reminders; /reminders delete and a number deletes that one."
 
 _SHOWN = 200
@@ -67,6 +68,11 @@ def set_to(reminder: Reminder, schedule: Schedule, zone: str | None) -> str:
     return (
         f"I will remind you {when}: {reminder.text}\n\nThis is reminder {reminder.number}; /reminders lists all.{hint}"
     )
+
+
+def set_already(reminder: Reminder) -> str:
+    """That it had been set."""
+    return f"That is set already, as reminder {reminder.number}: {_short(reminder.text)}"
 
 
 def listed(reminders: Sequence[Reminder], now: float, zone: str | None) -> str:

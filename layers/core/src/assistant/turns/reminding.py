@@ -1,11 +1,15 @@
-"""`/remind`, `/reminders` and `/timezone`: what people are reminded of, set, listed and deleted at once.
+"""`/remind`, `/confirm`, `/reminders` and `/timezone`: what people are reminded of, set, listed, deleted at once.
 
 A reminder is an item and a schedule. The schedule is made first: one without an item fires once, finds nothing and
 is deleted; an item without a schedule would be shown and never come.
+
+A model, or the agent, can only propose one: by a line of its answer that reads as the command does. Nothing comes of
+it before the person, who sees that line, sends `/confirm`; so there is nothing that whoever steers an agent could set.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -16,7 +20,8 @@ from assistant.turns.when import Unclear, Wanted, read
 
 if TYPE_CHECKING:
     from assistant.turns.accepting import Incoming
-    from assistant.turns.ports import Clock, Inbox, NewSchedules, Reminders
+    from assistant.turns.model import Turn
+    from assistant.turns.ports import Claims, Clock, Inbox, NewSchedules, Reminders, Turns
 
 MOST_REMINDERS = 50
 """Of one chat."""
@@ -25,7 +30,20 @@ LONGEST_TEXT = 1000
 LEAST_SECONDS = 20
 """What is due sooner may be over before its schedule exists."""
 
+MOST_PROPOSED = 5
+"""Of one answer."""
+
 _DELETE = ("delete", "remove", "cancel")
+_PROPOSED = re.compile(r"^[ \t>*`\u2022-]*/remind(?:@\w+)?[ \t]+(\S.*?)[ \t`*]*$", re.MULTILINE | re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A reminder that is asked for: what was written, when (epoch seconds), and the key that it gets."""
+
+    said: str
+    written: int
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +53,8 @@ class Reminding:
     reminders: Reminders
     schedules: NewSchedules
     inbox: Inbox
+    claims: Claims
+    turns: Turns
     clock: Clock
 
     def __call__(self, incoming: Incoming) -> str | None:
@@ -42,6 +62,8 @@ class Reminding:
         match incoming.command:
             case "remind":
                 return self._remind(incoming)
+            case "confirm":
+                return self._confirm(incoming)
             case "timezone":
                 return self._time_zone(incoming)
         return self._list_or_delete(incoming)
@@ -55,32 +77,65 @@ class Reminding:
         return len(there)
 
     def _remind(self, incoming: Incoming) -> str | None:
-        set_zone = self.reminders.time_zone(incoming.chat_id)
         # By the time of the message, so that a repeat of it means the same moment.
-        wanted = read(incoming.text or "", incoming.date, ZoneInfo(set_zone or zones.UTC))
-        if isinstance(wanted, Unclear):
-            return self._say(incoming, reminder_texts.unclear(wanted.why))
-        if len(wanted.text) > LONGEST_TEXT:
-            return self._say(incoming, reminder_texts.too_long(LONGEST_TEXT))
-        there = self.reminders.of(incoming.chat_id)
-        if any(reminder.key == _key(incoming) for reminder in there):
-            return None
-        if wanted.schedule.first < self.clock.now() + LEAST_SECONDS:
-            return self._say(incoming, reminder_texts.TOO_SOON)
-        number = _free_number(there)
-        if number is None:
-            return self._say(incoming, reminder_texts.too_many(MOST_REMINDERS))
-        reminder = self._reminder(incoming, wanted, number)
-        if not self.schedules.create(incoming.chat_id, reminder):
-            return self._say(incoming, reminder_texts.REFUSED)
-        if not self.reminders.add(incoming.chat_id, reminder, incoming.update_id):
-            return None
-        return reminder_texts.set_to(reminder, wanted.schedule, set_zone)
+        asked = _Asked(incoming.text or "", incoming.date, f"u{incoming.update_id}")
+        answer, stored = self._set(incoming, asked, incoming.update_id)
+        return answer if stored else self._say(incoming, answer)
 
-    def _reminder(self, incoming: Incoming, wanted: Wanted, number: int) -> Reminder:
+    def _confirm(self, incoming: Incoming) -> str | None:
+        """Set what the last answer proposes, by the time of that answer; what is set already stays as it is."""
+        turn = self._last_answer(incoming.chat_id)
+        proposed = [] if turn is None else _PROPOSED.findall(turn.reply or "")[:MOST_PROPOSED]
+        if turn is None or not proposed:
+            return self._say(incoming, reminder_texts.NOTHING_PROPOSED)
+        answers = [
+            self._set(incoming, _Asked(said, turn.created_at, f"t{turn.number}-{place}"), None)[0]
+            for place, said in enumerate(proposed)
+        ]
+        return self._say(incoming, "\n\n".join(answers))
+
+    def _last_answer(self, chat_id: str) -> Turn | None:
+        number = self.claims.read(chat_id).last_turn
+        return None if number is None else self.turns.read(chat_id, number)
+
+    def _set(self, incoming: Incoming, asked: _Asked, update_id: int | None) -> tuple[str, bool]:
+        """Set a reminder, together with the update's mark if it has one.
+
+        Returns:
+            What to say, and whether it was set.
+        """
+        set_zone = self.reminders.time_zone(incoming.chat_id)
+        wanted = read(asked.said, asked.written, ZoneInfo(set_zone or zones.UTC))
+        if isinstance(wanted, Unclear):
+            return reminder_texts.unclear(wanted.why), False
+        there = self.reminders.of(incoming.chat_id)
+        same = next((reminder for reminder in there if reminder.key == asked.key), None)
+        if same is not None:
+            return reminder_texts.set_already(same), False
+        problem = self._problem(wanted, there)
+        if problem is not None:
+            return problem, False
+        reminder = self._reminder(incoming, asked, wanted, there)
+        if not self.schedules.create(incoming.chat_id, reminder):
+            return reminder_texts.REFUSED, False
+        stored = self.reminders.add(incoming.chat_id, reminder, update_id)
+        return reminder_texts.set_to(reminder, wanted.schedule, set_zone), stored
+
+    def _problem(self, wanted: Wanted, there: list[Reminder]) -> str | None:
+        """Why it can't be set, in words."""
+        if len(wanted.text) > LONGEST_TEXT:
+            return reminder_texts.too_long(LONGEST_TEXT)
+        if wanted.schedule.first < self.clock.now() + LEAST_SECONDS:
+            return reminder_texts.TOO_SOON
+        if len(there) >= MOST_REMINDERS:
+            return reminder_texts.too_many(MOST_REMINDERS)
+        return None
+
+    def _reminder(self, incoming: Incoming, asked: _Asked, wanted: Wanted, there: list[Reminder]) -> Reminder:
+        taken = {reminder.number for reminder in there}
         return Reminder(
-            number=number,
-            key=_key(incoming),
+            number=next(number for number in range(1, MOST_REMINDERS + 1) if number not in taken),
+            key=asked.key,
             text=wanted.text,
             schedule=wanted.schedule.expression,
             time_zone=wanted.schedule.time_zone,
@@ -105,10 +160,9 @@ class Reminding:
 
     def _delete(self, incoming: Incoming, there: list[Reminder], number: int) -> str | None:
         reminder = next((one for one in there if one.number == number), None)
-        if reminder is None:
+        # It may also have fired, or been deleted, since they were read.
+        if reminder is None or not self.reminders.remove(incoming.chat_id, reminder, incoming.update_id):
             return self._say(incoming, reminder_texts.none_of_that_number(number))
-        if not self.reminders.remove(incoming.chat_id, reminder, incoming.update_id):
-            return None
         self.schedules.delete(incoming.chat_id, reminder.key)
         return reminder_texts.deleted(reminder)
 
@@ -127,12 +181,3 @@ class Reminding:
     def _say(self, incoming: Incoming, text: str) -> str | None:
         """Answer, where nothing else is to be done."""
         return text if self.inbox.mark(incoming.chat_id, incoming.update_id) else None
-
-
-def _key(incoming: Incoming) -> str:
-    return f"u{incoming.update_id}"
-
-
-def _free_number(there: list[Reminder]) -> int | None:
-    taken = {reminder.number for reminder in there}
-    return next((number for number in range(1, MOST_REMINDERS + 1) if number not in taken), None)

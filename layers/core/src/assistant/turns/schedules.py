@@ -25,7 +25,6 @@ CRON = re.compile(r"cron\((\d+) (\d+) (\S+) (\S+) (\S+) \*\)")
 
 _RATE = re.compile(r"rate\((\d+) hours?\)")
 _WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
-_FAR_DAYS = 366 * 8 + 1  # from one 29 February to the next but one: 2100 has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +63,20 @@ def moment(day: date, at: time, zone: ZoneInfo) -> int:
     return int(datetime.combine(day, at, zone).timestamp())
 
 
-def next_by_cron(expression: str, zone: ZoneInfo, after: float) -> int | None:
-    """The first moment (epoch seconds) after `after` of a `cron` as `assistant.turns.when` makes them; None: never."""
+def next_by_cron(expression: str, zone: ZoneInfo, after: float) -> int:
+    """The first moment (epoch seconds) after `after` of a `cron` as `assistant.turns.when` makes them."""
     found = CRON.fullmatch(expression)
     if found is None:
         raise ValueError("not an expression that is made here")
     at = time(int(found[2]), int(found[1]))
     day = datetime.fromtimestamp(after, zone).date()
-    for _ in range(_FAR_DAYS):
+    while True:  # each day that can be said comes within eight years
         if _falls_on(day, found[3], found[4], found[5]):
             candidate = moment(day, at, zone)
             exists = datetime.fromtimestamp(candidate, zone).time() == at
             if candidate > after and exists:
                 return candidate
         day += timedelta(days=1)
-    return None
 
 
 def _falls_on(day: date, of_month: str, month: str, weekdays: str) -> bool:

@@ -332,10 +332,7 @@ def _recurring(reader: _Reader, now: datetime) -> Schedule | None:
     at = before or _time(reader) or usual
     expression = f"cron({at.minute} {at.hour} {day} {month} {weekday} *)"
     zone = _zone(now)
-    first = next_by_cron(expression, zone, now.timestamp())
-    if first is None:
-        raise _UnclearError(NO_SUCH_DATE)
-    return Schedule(expression, zone.key, first)
+    return Schedule(expression, zone.key, next_by_cron(expression, zone, now.timestamp()))
 
 
 def _every_hours(said: str | None, now: datetime) -> Schedule:
