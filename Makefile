@@ -57,7 +57,7 @@ lint: .venv/.installed ## format, lint, types, import contracts, template
 
 check: lint test ## what CI runs
 
-bench: $(BUILD)/.built ## what a user waits for, as ratios: build/bench.json
+bench: $(BUILD)/.built $(NODE)/.installed ## what a user waits for, as ratios: build/bench.json
 	@python -m local.bench
 
 build: $(BUILD)/.built ## sam build for this machine, byte-compiled

@@ -2,7 +2,7 @@
 
 Measured: bringing up each function (import and wiring, as Lambda's init phase does it) against importing boto3 and
 making one client, which no function can do without; and a message through the whole warm system against a plain Query.
-Then what Claude reads from its prompt cache (`local.caching`).
+Then the agent's boot (`local.bench_boot`), and what Claude reads from its prompt cache (`local.caching`).
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import time
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
-from local import caching
+from local import bench_boot, caching
 from local.stage import BUILD_DIR, StageError, set_up
 from local.template import Template
 
@@ -43,7 +43,8 @@ def main() -> int:
     """Measure, print, write build/bench.json and build/cache.json; exit code 1 if there is no build or no caching."""
     console = Console()
     try:
-        figures = {"init": _init(console), "message": _message(console)}
+        figures: dict[str, Mapping[str, Any]] = {"init": _init(console), "message": _message(console)}
+        figures["boot"] = bench_boot.measure(console)
     except StageError as error:
         console.print(str(error), style="red")
         return 1
@@ -119,13 +120,15 @@ def _seconds(act: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def _show(console: Console, figures: Mapping[str, Mapping[str, float]]) -> None:
+def _show(console: Console, figures: Mapping[str, Mapping[str, Any]]) -> None:
     table = Table(title="Ratios of one run")
     table.add_column("what")
     table.add_column("ratio", justify="right")
     for name, ratio in figures["init"].items():
         table.add_row(f"init of {name} / boto3 with one client", f"{ratio:.2f}")
     table.add_row("a warm message / a Query", f"{figures['message']['queries']:.1f}")
+    for name, figure in bench_boot.rows(figures["boot"]):
+        table.add_row(name, figure)
     console.print(table)
     console.print(f"written to {OUTPUT.relative_to(PROJECT)}")
 

@@ -6,22 +6,18 @@ import json
 import os
 import socket
 import subprocess
-import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from werkzeug.middleware.dispatcher import DispatcherMiddleware
-from werkzeug.serving import WSGIRequestHandler, make_server
-from werkzeug.wrappers import Response
-
 from agent.atomic_file import write_private
 from agent.gateway import GatewaySettings
 from agent.openclaw_config import as_text, key_variable, patched, write_agent_settings, write_instructions
 from assistant.turns.chain import Chain, load_chain
-from local.simulators.outside import CONNECTIONS, Outside
+from local.simulators.outside import Outside
+from local.simulators.serving import served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -71,32 +67,17 @@ class Providers:
         ]
 
 
-class _Quiet(WSGIRequestHandler):  # type: ignore[misc]  # werkzeug is Any here
-    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 (the parent's name)
-        pass
-
-
 @contextmanager
 def simulated_providers() -> Iterator[Providers]:
     outside = Outside(SystemClock())
     for provider in outside.providers.values():
         provider.compose = lambda _: ANSWER
-    mounts = {f"/{prefix}": application for prefix, application in outside.mounts.items()}
-    nothing = Response("nothing here", 404)
-    server = make_server("127.0.0.1", 0, DispatcherMiddleware(nothing, mounts), threaded=True, request_handler=_Quiet)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    url = f"http://127.0.0.1:{server.server_port}"
-    places = {each: f"{url}/{place.prefix}{place.base_path}" for each, place in CONNECTIONS.items()}
-    chain = load_chain()
-    chain = replace(chain, providers=tuple(replace(each, base_url=places[each.id]) for each in chain.providers))
-    try:
-        yield Providers(outside, chain)
-    finally:
-        outside.close()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with served(outside) as places:
+        chain = load_chain()
+        yield Providers(
+            outside,
+            replace(chain, providers=tuple(replace(each, base_url=places[each.id]) for each in chain.providers)),
+        )
 
 
 def settings_in(folder: Path, providers: Providers) -> GatewaySettings:

@@ -40,6 +40,7 @@ STOP_S = 20
 MESSAGES = 100
 VOLUMES = ("/workspace", "/state", "/tmp")
 BRIDGE_TOKEN = "planted-bridge-token-" + secrets.token_hex(8)
+CONTROL = "planted-for-whoever-looks"
 _PROBE_S = 0.2
 
 
@@ -173,8 +174,9 @@ def found(agent: Container) -> dict[str, Any]:
     ]
     places += ["/etc", "/usr/local/bin", "/var/tmp", "/root", "/home", "/run"]
     cache = agent.as_root("sh", "-c", "ls -d /opt/compile-cache/*").split()
+    agent.as_agent("sh", "-c", f"printf %s {CONTROL} >/workspace/control")
     asked = {
-        "words": agent.words,
+        "words": agent.words | {"control": CONTROL},
         "places": places + cache,
         "urls": [f"{relay}/chat/completions", f"{agent.url}/message", f"{agent.url}/status"],
     }
@@ -243,7 +245,7 @@ def test_the_agents_user_sees_the_bridge_and_reaches_nothing_of_it(found: dict[s
 
 
 def test_no_key_is_in_anything_that_the_agents_user_can_read(found: dict[str, Any]) -> None:
-    assert found["words"] == []
+    assert found["words"] == ["control in /workspace/control"]  # what is there to be found is found
     assert found["addresses"] == []
 
 
