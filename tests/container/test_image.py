@@ -63,7 +63,9 @@ class Container:
     words: dict[str, str] = field(default_factory=dict)
 
     def get(self, path: str, token: str = "") -> httpx.Response:
-        return httpx.get(f"{self.url}{path}", headers={"Authorization": f"Bearer {token or self.token}"}, timeout=10)
+        shown = token or self.token
+        headers = {"Authorization": f"Bearer {shown}"} if shown else {}
+        return httpx.get(f"{self.url}{path}", headers=headers, timeout=10)
 
     def say(self, message: str) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self.token}"}
@@ -75,7 +77,7 @@ class Container:
             try:
                 if condition():
                     return
-            except httpx.TransportError:
+            except (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError):
                 pass
             assert time.monotonic() < deadline, self.log()[-3000:]
             time.sleep(_PROBE_S)
@@ -254,6 +256,18 @@ def test_the_agents_user_writes_to_its_volumes_only(agent: Container, found: dic
     assert len([place for place in found["asked"]["places"] if "compile-cache" in place]) >= 2
     for volume in VOLUMES:
         agent.as_agent("sh", "-c", f"echo x >{volume}/mine && rm {volume}/mine")
+
+
+def test_what_was_compiled_is_used_though_it_cannot_be_written(agent: Container) -> None:
+    variables = ["NODE_COMPILE_CACHE=/opt/compile-cache", "OPENCLAW_PACKAGED_COMPILE_CACHE_RESPAWNED=1", "HOME=/tmp"]
+    program = "/opt/openclaw/node_modules/openclaw/openclaw.mjs"
+
+    told = agent.as_agent(
+        *variables, "NODE_DEBUG_NATIVE=COMPILE_CACHE", "sh", "-c", f"node {program} config validate --json 2>&1; true"
+    )
+
+    assert told.count("was accepted") > 100
+    assert "was rejected" not in told
 
 
 def test_the_relay_and_the_bridge_want_their_tokens(agent: Container, found: dict[str, Any]) -> None:
