@@ -1,5 +1,6 @@
 """State AskAgent: hands the turn to the chat's agent and starts one if none runs; the agent answers the state itself.
 
+PrepareTurn invokes it, too, asynchronously and without a token, where every message wakes the agent (mode `eager`).
 The state waits for the task token that this function is given (`lambda:invoke.waitForTaskToken`). An error that leaves
 here ends it at once: AgentUnavailable when no task can be started.
 """
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 def handle(event: object, start: StartAgent) -> str:
     """Hand the turn over."""
     claim = TurnClaim.parse(event)
+    match event:
+        case {"wake": True}:
+            done = start.in_background(claim)
+            logger.info("agent woken", chat_id=claim.chat.chat_id, turn=claim.number, done=done)
+            return done
     done = start(claim, _token(event))
     logger.info("turn handed to the agent", chat_id=claim.chat.chat_id, turn=claim.number, done=done)
     return done

@@ -208,6 +208,16 @@ class ListedSchedules:
         self.there.pop((chat_id, key), None)
 
 
+class ListedWaker:
+    """Whose agents were to be woken, and for which turns."""
+
+    def __init__(self) -> None:
+        self.woken: list[TurnClaim] = []
+
+    def wake(self, claim: TurnClaim) -> None:
+        self.woken.append(claim)
+
+
 class PlainSecrets:
     """Secrets in a dictionary."""
 
@@ -267,6 +277,7 @@ class World:
     messenger: RecordedMessenger = field(default_factory=RecordedMessenger)
     journal: ListedJournal = field(default_factory=ListedJournal)
     owner: ListedOwner = field(default_factory=ListedOwner)
+    waker: ListedWaker = field(default_factory=ListedWaker)
     schedules: ListedSchedules = field(default_factory=ListedSchedules)
     history_messages: int = 20
     history_days: int = 7
@@ -302,7 +313,7 @@ class World:
         )
         self.agents = DynamoAnsweringAgents(self.runtime, self.clock, self.turns)
         self.prepare = Preparation(
-            self.claims, self.turns, self.ledger, self.agents, self.chain, self.agent_mode, self.clock
+            self.claims, self.turns, self.ledger, self.agents, self.chain, self.agent_mode, self.clock, self.waker
         )
         self.report = FailureReport(self.turns, self.ledger, self.chain, self.clock)
         self.deliver = Delivery(self.claims, self.turns, self.executions, self.messenger, self.clock)

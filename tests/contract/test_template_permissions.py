@@ -111,6 +111,12 @@ def test_nobody_may_write_traces_unless_they_are_wanted() -> None:
     assert template.written()["Parameters"]["Tracing"]["Default"] == "Disabled"
 
 
+def test_agents_are_woken_by_prepare_turn_alone() -> None:
+    wakers = {(grant.role, grant.condition) for grant in GRANTS if "StartAgent.Arn" in grant.resources}
+
+    assert wakers == {("TurnStateMachineRole", None), ("PrepareTurnRole", "HasAgent")}
+
+
 def test_the_owner_is_told_by_the_asks_and_by_those_who_bury_agents() -> None:
     tellers = {grant.role for grant in GRANTS if "TellOwner.Arn" in grant.resources}
 

@@ -19,7 +19,7 @@ ASYNCHRONOUS = [
     name
     for name, function in WRITTEN.items()
     if any(event["Type"] in ASYNCHRONOUS_EVENTS for event in function.get("Events", {}).values())
-    or name == "FireReminder"  # by the schedules that the webhook makes
+    or name in ("FireReminder", "StartAgent")  # by the schedules that the webhook makes; by PrepareTurn, too
 ]
 LOGGED_OF_A_REQUEST = {
     # Of API Gateway's `$context` variables those that hold nothing of what somebody sent.
@@ -155,6 +155,7 @@ def test_the_api_is_throttled_and_has_the_one_route() -> None:
 
 def test_the_asynchronous_functions_are_those_that_events_invoke() -> None:
     assert ASYNCHRONOUS == [
+        "StartAgent",
         "TurnStopped",
         "AgentStopped",
         "Sweep",

@@ -18,7 +18,12 @@ from tests.contract import template
 ASKS = (settings.AskSettings, settings.ChainSettings)
 SETTINGS_OF: dict[str, tuple[type, ...]] = {
     "Webhook": (settings.WebhookSettings, settings.ChainSettings, settings.LaneSettings, settings.ReminderSettings),
-    "PrepareTurn": (settings.PreparationSettings, settings.ChainSettings, settings.LaneSettings),
+    "PrepareTurn": (
+        settings.PreparationSettings,
+        settings.ChainSettings,
+        settings.LaneSettings,
+        settings.WakingSettings,
+    ),
     "AskCopilot": ASKS,
     "AskOpenRouter": ASKS,
     "AskOllamaCloud": ASKS,

@@ -124,6 +124,7 @@ def deployed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployed]:
             "CLAUDE_DOLLARS_PER_MONTH": "5",
             "CARRY_OVER": "off",
             "AGENT_MODE": "off",
+            "START_AGENT_FUNCTION": "",
             "AGENT_CLUSTER": "",
             "AGENT_IDLE_MINUTES": "15",
             "STREAM_REPLIES": "on",

@@ -104,6 +104,34 @@ def test_a_turn_starts_a_task_that_knows_its_chat_and_generation(fargate: Deploy
     assert _agent()["pending"] == "1"
 
 
+def _woken() -> dict[str, Any]:
+    return {name: value for name, value in _event("start_agent").items() if name != "token"} | {"wake": True}
+
+
+def test_an_agent_is_woken_once_without_any_mail(fargate: Deployed, log: io.StringIO) -> None:
+    assert fargate.call("start_agent", _woken()) == "started"
+    assert [fargate.call("start_agent", _woken()) for _ in range(3)] == ["running"] * 3
+
+    assert len(_tasks()) == 1
+    assert "pending" not in _agent()
+    assert _last_line(log)["message"] == "agent woken"
+
+
+def test_that_an_agent_can_not_be_woken_is_no_failure(without_agent: Deployed) -> None:
+    assert "no agent is deployed" in without_agent.call("start_agent", _woken())
+
+
+def test_a_message_wakes_the_agent_and_goes_on_when_that_fails(fargate: Deployed, log: io.StringIO) -> None:
+    fargate.environment.setenv("AGENT_MODE", "eager")
+    fargate.environment.setenv("START_AGENT_FUNCTION", "not-deployed")
+
+    fargate.modules.remove("prepare_turn")  # it came up in another mode
+    prepared = fargate.call("prepare_turn", fargate.claim())
+
+    assert prepared["route"] == "copilot"
+    assert "agent not woken" in log.getvalue()
+
+
 def test_a_second_turn_finds_the_agent_that_starts(fargate: Deployed) -> None:
     fargate.call("start_agent", _event("start_agent"))
 

@@ -94,6 +94,52 @@ def test_in_always_every_turn_waits_for_the_agent_unless_a_provider_is_asked_for
     assert routed(world).route == "agent"
 
 
+def test_in_eager_what_a_provider_answers_wakes_the_agent(world: World) -> None:
+    in_mode(world, "eager")
+
+    route = routed(world)
+
+    assert route.route == "copilot"
+    assert world.waker.woken == [TurnClaim(route.claim, 1)]
+    assert world.turn().may_delegate
+
+
+def test_in_eager_an_agent_that_starts_runs_or_is_left_alone_is_not_woken(world: World) -> None:
+    in_mode(world, "eager")
+    generation = world.agents.begin(CHAT, starter="test")
+    assert generation is not None
+    assert routed(world).route == "copilot"
+    world.ask("copilot")(TurnClaim(world.executions.started[-1], 1))
+    world.deliver(TurnClaim(world.executions.started[-1], 1))
+    for _ in range(3):
+        world.agents.close(generation, crashed=True, killer=None, kills=None)
+        generation = world.agents.begin(CHAT, starter="test") or generation
+    world.agents.close(generation, crashed=True, killer=None, kills=None)
+    assert routed(world).route == "copilot"
+
+    assert world.waker.woken == []
+
+
+def test_in_eager_a_warm_agent_answers_and_a_reminder_wakes_nobody(world: World) -> None:
+    in_mode(world, "eager")
+    world.say("/remind in 1 minute tea")
+    world.clock.advance(61)
+    world.ring()
+    world.run()
+    warm_up(world)
+
+    assert routed(world).route == "agent"
+    assert world.waker.woken == []
+
+
+@pytest.mark.parametrize("mode", ["auto", "always", "off"])
+def test_in_other_modes_no_message_wakes_the_agent(world: World, mode: AgentMode) -> None:
+    in_mode(world, mode)
+    routed(world)
+
+    assert world.waker.woken == []
+
+
 def test_in_off_no_turn_is_given_to_an_agent_and_none_is_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     in_mode(world, "off")
     monkeypatch.setattr(type(world.agents), "read", None)

@@ -24,6 +24,7 @@ from assistant.stores.tasks import FargateFleet, FargateTasks, NoFleet
 from assistant.stores.tokens import StepFunctionsTokens
 from assistant.stores.turns import DynamoTurns
 from assistant.stores.usage import DynamoUsage
+from assistant.stores.wakers import LambdaWaker, NoWaker
 from assistant.telegram.client import TelegramMessenger
 from assistant.turns import ports
 from assistant.wiring import SystemClock
@@ -49,6 +50,9 @@ ADAPTERS = [
     (ports.AnsweringAgents, DynamoAnsweringAgents),
     (ports.Fleet, FargateFleet),
     (ports.Fleet, NoFleet),
+    (ports.Waker, LambdaWaker),
+    (ports.Waker, NoWaker),
+    (ports.Waker, doubles.ListedWaker),
     (ports.Tasks, FargateTasks),
     (ports.TaskTokens, StepFunctionsTokens),
     (ports.Owner, LambdaOwner),

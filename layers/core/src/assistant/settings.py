@@ -62,8 +62,15 @@ class PreparationSettings(ConversationSettings):
 
 
 @dataclass(frozen=True, slots=True)
+class WakingSettings:
+    """For PrepareTurn: the function that wakes an agent; empty where there is none."""
+
+    start_agent_function: str
+
+
+@dataclass(frozen=True, slots=True)
 class LaneSettings:
-    """For what decides who answers: `agent_mode` is `auto`, `always` or `off`."""
+    """For what decides who answers: `agent_mode` is `auto`, `eager`, `always` or `off`."""
 
     agent_mode: str
 
@@ -165,6 +172,7 @@ SETTINGS = (
     ReminderSettings,
     PreparationSettings,
     LaneSettings,
+    WakingSettings,
     AskSettings,
     DeliverySettings,
     RecoverySettings,

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from assistant.turns.firing import Firing
     from assistant.turns.lanes import AgentMode
     from assistant.turns.notifying import Notification
-    from assistant.turns.ports import Clock, Tasks
+    from assistant.turns.ports import Clock, Tasks, Waker
     from assistant.turns.preparing import Preparation
     from assistant.turns.reminding import Reminding
     from assistant.turns.reporting import Reporting
@@ -231,6 +231,7 @@ def preparation() -> Preparation:
         chain=_chain(),
         mode=_agent_mode(),
         clock=_clock,
+        waker=_waker(),
     )
 
 
@@ -408,6 +409,15 @@ def _agent_mode() -> AgentMode:
         if mode == wanted:
             return mode
     raise SettingMissing(f"the environment variable AGENT_MODE is not one of {', '.join(AGENT_MODES)}")
+
+
+def _waker() -> Waker:
+    from assistant.stores.wakers import LambdaWaker, NoWaker
+
+    function = settings.from_environment(settings.WakingSettings).start_agent_function
+    if not function or _agent_mode() != "eager":
+        return NoWaker()
+    return LambdaWaker(_client("lambda"), function, logger.warning)
 
 
 def _tasks(needs: settings.StartAgentSettings) -> Tasks:

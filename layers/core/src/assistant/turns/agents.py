@@ -149,6 +149,17 @@ class StartAgent:
             self.agents.withdraw(claim)
             raise
 
+    def in_background(self, claim: TurnClaim) -> str:
+        """Start the chat's agent for the turns to come.
+
+        Returns:
+            `started`, `running`, or why not: it is tried again with the next message.
+        """
+        try:
+            return self.wake(claim.chat.chat_id, starter=f"{claim.chat.execution}-{claim.number}")
+        except AgentUnavailable as error:
+            return f"unavailable: {error}"
+
     def wake(self, chat_id: str, *, starter: str) -> str:
         """Start the chat's agent unless one runs.
 

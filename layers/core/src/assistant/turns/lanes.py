@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from assistant.turns.agents import Agent
     from assistant.turns.model import Lane, Turn
 
-type AgentMode = Literal["auto", "always", "off"]
+type AgentMode = Literal["auto", "eager", "always", "off"]
 
-AGENT_MODES: tuple[AgentMode, ...] = ("auto", "always", "off")
+AGENT_MODES: tuple[AgentMode, ...] = ("auto", "eager", "always", "off")
 
 AGENT_SECONDS = 900
 """How long a turn is left to the agent, its start included; what it has not answered by then the chat lane answers."""
@@ -34,7 +34,7 @@ def lane(mode: AgentMode, turn: Turn, agent: Agent, now: float) -> Lane:
 
     What the person chose by `/agent` or `/ask` counts, and then what a model has handed over. Otherwise a cold chat is
     answered by a provider, in seconds; a chat whose agent is warm by the agent. In `always` every turn waits for the
-    agent, in `off` none does.
+    agent, in `off` none does; `eager` is `auto`, but that what a provider answers wakes the agent, too.
     """
     if mode == "off":
         return "chat"
@@ -47,7 +47,13 @@ def lane(mode: AgentMode, turn: Turn, agent: Agent, now: float) -> Lane:
 
 def may_delegate(mode: AgentMode, turn: Turn) -> bool:
     """Whether a model that is asked may hand the turn to the agent, instead of answering."""
-    return mode == "auto" and turn.lane is None
+    return mode in ("auto", "eager") and turn.lane is None
+
+
+def wakes(mode: AgentMode, turn: Turn, agent: Agent, now: float) -> bool:
+    """Whether a turn that a provider answers wakes the agent for those that follow. A reminder is nobody's message."""
+    sleeps = not agent.is_held(now) and agent.may_start_at() <= now
+    return mode == "eager" and turn.reminder is None and sleeps
 
 
 def heartbeat_seconds(agent: Agent, now: float) -> int:

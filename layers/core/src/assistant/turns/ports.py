@@ -422,6 +422,14 @@ class Fleet(Protocol):
         ...
 
 
+class Waker(Protocol):
+    """Starts agents behind everybody's back."""
+
+    def wake(self, claim: TurnClaim) -> None:
+        """Have the agent of a turn's chat started; nobody waits for it, and that it fails is no failure."""
+        ...
+
+
 class Tasks(Protocol):
     """Where containers run."""
 

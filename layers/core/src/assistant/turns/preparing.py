@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from assistant.errors import StoreContended, TurnInvalid
 from assistant.turns import texts
-from assistant.turns.lanes import AGENT_SECONDS, COLD_SECONDS, heartbeat_seconds, lane, may_delegate
+from assistant.turns.lanes import AGENT_SECONDS, COLD_SECONDS, heartbeat_seconds, lane, may_delegate, wakes
 from assistant.turns.ledger import ChainState
-from assistant.turns.model import TURN_SECONDS, Chat, ChatClaim, InboxMessage, Turn, TurnStatus
+from assistant.turns.model import TURN_SECONDS, Chat, ChatClaim, InboxMessage, Turn, TurnClaim, TurnStatus
 from assistant.turns.waking import pause_seconds
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from assistant.turns.agents import Agent
     from assistant.turns.chain import Chain
     from assistant.turns.lanes import AgentMode
-    from assistant.turns.ports import Agents, Claims, Clock, Ledger, Turns
+    from assistant.turns.ports import Agents, Claims, Clock, Ledger, Turns, Waker
 
 COALESCED_MESSAGES = 20
 ATTEMPTS = 3
@@ -59,7 +59,10 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """Prepares turns. An open turn always goes first: that resumes it after a crash."""
+    """Prepares turns. An open turn always goes first: that resumes it after a crash.
+
+    `waker`: wakes agents for later turns, in the mode that does.
+    """
 
     claims: Claims
     turns: Turns
@@ -68,6 +71,7 @@ class Preparation:
     chain: Chain
     mode: AgentMode
     clock: Clock
+    waker: Waker
 
     def __call__(self, claim: ChatClaim) -> Route:
         """Prepare the chat's next turn. Called again for the same claim, it comes to the same turn."""
@@ -230,6 +234,8 @@ class Preparation:
         """Where an open turn is answered."""
         if agent is not None and lane(self.mode, turn, agent, state.now) == "agent":
             return Route(claim, AGENT, turn.number, seconds=heartbeat_seconds(agent, state.now))
+        if agent is not None and wakes(self.mode, turn, agent, state.now):
+            self.waker.wake(TurnClaim(claim, turn.number))
         entry = state.entry(turn, keys_may_be_new=keys_may_be_new) or FAIL
         return Route(claim, entry, turn.number, seconds=COLD_SECONDS)  # should a model hand it over
 

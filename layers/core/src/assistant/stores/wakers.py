@@ -1,0 +1,41 @@
+"""Waking agents in the background: the function StartAgent is invoked, and nobody waits for it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from types_boto3_lambda import LambdaClient
+
+    from assistant.turns.model import TurnClaim
+
+
+@dataclass(frozen=True, slots=True)
+class LambdaWaker:
+    """Invokes a function asynchronously; `warn` is told (message, names) when that fails."""
+
+    client: LambdaClient
+    function: str
+    warn: Callable[..., None]
+
+    def wake(self, claim: TurnClaim) -> None:
+        """Have the agent of the turn's chat started. That it could not be is logged: the answer is more important."""
+        event = {"chat_id": claim.chat.chat_id, "epoch": claim.chat.epoch, "turn": claim.number, "wake": True}
+        try:
+            self.client.invoke(FunctionName=self.function, InvocationType="Event", Payload=json.dumps(event).encode())
+        except (BotoCoreError, ClientError) as error:
+            self.warn("agent not woken", chat_id=claim.chat.chat_id, error=type(error).__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class NoWaker:
+    """Where no message wakes an agent."""
+
+    def wake(self, claim: TurnClaim) -> None:
+        """Let it sleep."""
