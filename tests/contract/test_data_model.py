@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,36 +95,29 @@ class Observer:
     world: World
     items: dict[str, set[str]] = field(default_factory=lambda: {"Conversations": set(), "Runtime": set()})
     writers: dict[tuple[str, str], set[str]] = field(default_factory=dict)
-    _touched: list[Key] = field(default_factory=list)
 
     def watch(self) -> None:
         """Begin to look."""
-        events = self.world.conversations.client.meta.events
-        for operation in ("PutItem", "UpdateItem", "TransactWriteItems"):
-            events.register(f"provide-client-params.dynamodb.{operation}", self._begin)
-            events.register(f"after-call.dynamodb.{operation}", self._end)
+        client: Any = self.world.conversations.client
+        for operation in ("put_item", "update_item", "transact_write_items"):
+            setattr(client, operation, partial(self._write, getattr(client, operation)))
 
-    def _begin(self, params: dict[str, Any], **_event: Any) -> None:
+    def _write(self, operation: Callable[..., Any], **request: Any) -> Any:
         module = _writing_module()
-        writes = [params] if "TableName" in params else [next(iter(w.values())) for w in params["TransactItems"]]
-        self._touched = [_key(write) for write in writes]
+        writes = [request] if "TableName" in request else [next(iter(w.values())) for w in request["TransactItems"]]
         for write in writes:
             kind = _kind(*_key(write))
             for name in _attributes(write):
                 row = kind.attribute(name) if kind else None
                 if kind and row:
                     self.writers.setdefault((kind.name, row.name), set()).add(module)
-
-    def _end(self, parsed: dict[str, Any], **_event: Any) -> None:
-        if "Attributes" in parsed:  # of an UpdateItem that returns all that is there now
-            ((table, _, _),) = self._touched
-            self.items[table].add(json.dumps(parsed["Attributes"], sort_keys=True))
-            return
-        for table, pk, sk in self._touched:
+        answer = operation(**request)
+        for table, pk, sk in map(_key, writes):
             key = {"pk": {"S": pk}, "sk": {"S": sk}}
             found = self.world.conversations.client.get_item(TableName=table.lower(), Key=key, ConsistentRead=True)
             if "Item" in found:
                 self.items[table].add(json.dumps(found["Item"], sort_keys=True))
+        return answer
 
 
 def _key(write: dict[str, Any]) -> Key:
@@ -410,7 +404,7 @@ SCENARIO = (
 
 @pytest.fixture(scope="module")
 def observer() -> Iterator[Observer]:
-    with a_world(own_client=True) as world:
+    with a_world() as world:
         watching = Observer(world)
         watching.watch()
         for happening in SCENARIO:
