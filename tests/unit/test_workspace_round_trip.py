@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from local.workspace_trials import Cloud, Machine, state_of
+from local.workspace_trials import CHAT, Cloud, Machine, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
