@@ -48,6 +48,9 @@ _POLL_S = 0.02
 _STOP_S = 30
 
 
+type _Process = subprocess.Popen[bytes]
+
+
 @dataclass(frozen=True)
 class _Clock:
     """Real time, for the simulators."""
@@ -149,24 +152,21 @@ def _prepare(place: _Place) -> None:
 def _ours(place: _Place, urls: Mapping[str, str]) -> tuple[float, Mapping[str, float]]:
     """Seconds to the first answer, and what the bridge says of its parts."""
     environment = place.environment(place.folder / "cache") | _keys() | _base_urls(urls)
-    with _running(place, [sys.executable, "-m", "agent"], environment) as began:
-        _until_answered()
+    with _running(place, [sys.executable, "-m", "agent"], environment) as (process, began):
+        _until(_answered, process)
         seconds = time.monotonic() - began
         parts = httpx.get(f"http://127.0.0.1:{_PORT}/status", headers=_headers()).json()["seconds"]
     return seconds, {**parts, "first answer after that": round(seconds - parts["all"], 3)}
 
 
-def _until_answered() -> None:
-    def answered() -> bool:
-        try:
-            reply = httpx.post(
-                f"http://127.0.0.1:{_PORT}/message", headers=_headers(), json={"message": "Hello"}, timeout=_DEADLINE_S
-            )
-        except httpx.TransportError:
-            return False
-        return reply.status_code == httpx.codes.OK
-
-    _until(answered)
+def _answered() -> bool:
+    try:
+        reply = httpx.post(
+            f"http://127.0.0.1:{_PORT}/message", headers=_headers(), json={"message": "Hello"}, timeout=_DEADLINE_S
+        )
+    except httpx.TransportError:
+        return False
+    return reply.status_code == httpx.codes.OK
 
 
 def _serial(place: _Place, urls: Mapping[str, str], cache: Path) -> float:
@@ -174,27 +174,29 @@ def _serial(place: _Place, urls: Mapping[str, str], cache: Path) -> float:
     told = place.folder / "answered"
     told.unlink(missing_ok=True)
     environment = place.environment(cache) | _keys() | {"URLS": json.dumps(dict(urls)), "ANSWERED": str(told)}
-    with _running(place, [sys.executable, "-m", "local.bench_boot"], environment) as began:
-        _until(told.exists)
+    with _running(place, [sys.executable, "-m", "local.bench_boot"], environment) as (process, began):
+        _until(told.exists, process)
         return time.monotonic() - began
 
 
 @contextmanager
-def _running(place: _Place, command: list[str], environment: Mapping[str, str]) -> Iterator[float]:
-    """A process in an empty place, ended at the end; when it began."""
+def _running(place: _Place, command: list[str], environment: Mapping[str, str]) -> Iterator[tuple[_Process, float]]:
+    """A process in an empty place, ended at the end; and when it began."""
     place.empty()
     began = time.monotonic()
     process = subprocess.Popen(command, env=dict(environment), stdout=subprocess.DEVNULL, cwd=PROJECT)
     try:
-        yield began
+        yield process, began
     finally:
         process.terminate()
         process.wait(_STOP_S)
 
 
-def _until(condition: Callable[[], bool]) -> None:
+def _until(condition: Callable[[], bool], process: _Process) -> None:
     deadline = time.monotonic() + _DEADLINE_S
     while not condition():
+        if process.poll() is not None:
+            raise StageError(f"the process ended with status {process.returncode}")
         if time.monotonic() > deadline:
             raise StageError(f"no answer in {_DEADLINE_S} seconds")
         time.sleep(_POLL_S)
