@@ -61,7 +61,7 @@ DEFINITION = {
 }
 
 
-def _stand_in() -> Image:
+def stand_in_image() -> Image:
     folders = (Path(__file__).parent / "fixtures" / "agent", ROOT / "layers" / "core" / "src", ROOT)
     command = (sys.executable, "-m", "local.clocked", "stand_in")
     return Image(command, {"PYTHONPATH": os.pathsep.join(map(str, folders))})
@@ -159,7 +159,7 @@ def _site() -> Iterator[Site]:
         time_scale=0.02,
         parameters={"BotUsername": "a_bot", "AgentImage": STAND_IN},
         secrets={"telegram-bot-token": "1:bot", "copilot-api-key": "a-key"},
-        images={STAND_IN: _stand_in()},
+        images={STAND_IN: stand_in_image()},
         max_environments=2,
     )
     with cloud:
