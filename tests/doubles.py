@@ -14,6 +14,7 @@ from assistant.stores.access import DynamoAccess
 from assistant.stores.agents import DynamoAnsweringAgents
 from assistant.stores.claims import DynamoClaims
 from assistant.stores.dynamodb import Table
+from assistant.stores.errands import DynamoErrands
 from assistant.stores.inbox import DynamoInbox
 from assistant.stores.ledger import DynamoLedger
 from assistant.stores.reminders import DynamoReminders
@@ -25,6 +26,7 @@ from assistant.turns.accepting import Acceptance, Incoming, Response
 from assistant.turns.asking import Asking, Attempt
 from assistant.turns.chain import load_chain
 from assistant.turns.delivering import Delivered, Delivery
+from assistant.turns.errands import Document, HandingOver
 from assistant.turns.failing import FailureReport
 from assistant.turns.firing import Due, Firing
 from assistant.turns.metering import Metering
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from assistant.turns.chain import Provider
+    from assistant.turns.errands import Asked, Runner
     from assistant.turns.lanes import AgentMode
     from assistant.turns.ledger import Reservation
 
@@ -96,6 +99,7 @@ class RecordedMessenger:
     def __init__(self, limit: int = parts.PART_UNITS) -> None:
         self.sent: list[tuple[str, str]] = []
         self.calls: list[dict[str, Any]] = []
+        self.documents: list[tuple[str, Document]] = []
         self.trouble: list[BaseException | None] = []
         self.limit = limit
         self.typing_shown = 0
@@ -130,6 +134,12 @@ class RecordedMessenger:
         if trouble is not None:
             raise trouble
         self.withdrawn.append((chat_id, message_id))
+
+    def send_document(
+        self, chat_id: str, document: Document, *, caption: str, thread_id: int | None, reply_to: int | None
+    ) -> None:
+        self.send(chat_id, caption, thread_id=thread_id, reply_to=reply_to)
+        self.documents.append((chat_id, document))
 
     @contextlib.contextmanager
     def composing(
@@ -189,6 +199,19 @@ class ListedOwner:
 
     def tell(self, notice: Notice) -> None:
         self.told.append(notice)
+
+
+class ListedRunners:
+    """Functions that were handed commands, and have not carried them out; `trouble`: what to raise instead."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Runner, Asked]] = []
+        self.trouble: list[Exception] = []
+
+    def run(self, runner: Runner, asked: Asked) -> None:
+        if self.trouble:
+            raise self.trouble.pop()
+        self.asked.append((runner, asked))
 
 
 class ListedSchedules:
@@ -279,6 +302,7 @@ class World:
     owner: ListedOwner = field(default_factory=ListedOwner)
     waker: ListedWaker = field(default_factory=ListedWaker)
     schedules: ListedSchedules = field(default_factory=ListedSchedules)
+    runners: ListedRunners = field(default_factory=ListedRunners)
     history_messages: int = 20
     history_days: int = 7
     stream: bool = True
@@ -296,6 +320,7 @@ class World:
         self.reporting = Reporting(self.chain, self.ledger, self.usage, self.clock)
         self.access = DynamoAccess(self.runtime, self.clock)
         self.waking = Waking(self.claims, self.executions)
+        self.errands = DynamoErrands(self.conversations, self.clock)
         self.reminders = DynamoReminders(self.runtime, self.conversations, self.clock)
         self.reminding = Reminding(self.reminders, self.schedules, self.inbox, self.claims, self.turns, self.clock)
         self.fire = Firing(self.reminders, self.schedules, self.access, self.waking)
@@ -310,6 +335,7 @@ class World:
             lambda: self.reporting,
             lambda: self.reminding,
             lambda: self.stopping,
+            lambda: HandingOver(self.errands, self.runners, self.inbox, self.clock, self.agent_mode != "off"),
         )
         self.agents = DynamoAnsweringAgents(self.runtime, self.clock, self.turns)
         self.prepare = Preparation(

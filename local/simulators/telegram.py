@@ -27,12 +27,15 @@ from local.simulators.faults import FaultQueue, TelegramFault, Waits, drop_conne
 from local.simulators.limits import Clock
 from local.simulators.provider import bad_gateway_page
 from local.simulators.telegram_flood import Flood, FloodLimits
-from local.simulators.telegram_records import ChatAction, Draft, SentMessage, Webhook
+from local.simulators.telegram_records import ChatAction, Draft, SentDocument, SentMessage, Webhook
 from local.simulators.telegram_requests import (
+    DOCUMENT_LIMIT,
     Json,
     RefusedError,
+    Upload,
     bad_request,
     chat_type,
+    checked_caption,
     checked_draft,
     checked_text,
     optional_integer,
@@ -61,6 +64,7 @@ class TelegramSimulator:
         actions: The chat actions, in order.
         drafts: The drafts, in order; `shown_drafts` tells which of them are still to be seen.
         edits: The edits, in order: messages with the new text, dated with the edit.
+        documents: The files, in order; their captions are the texts of messages.
         deleted: Ids of the messages that were deleted, in order.
         blocked_by: Chats that blocked the bot.
         unknown_chats: Chats that the bot has never met.
@@ -94,6 +98,7 @@ class TelegramSimulator:
         self.actions: list[ChatAction] = []
         self.drafts: list[Draft] = []
         self.edits: list[SentMessage] = []
+        self.documents: list[SentDocument] = []
         self.deleted: list[int] = []
         self.blocked_by: set[int] = set()
         self.unknown_chats: set[int] = set()
@@ -108,6 +113,7 @@ class TelegramSimulator:
         self._methods: Mapping[str, Callable[[Json], object]] = {
             "getme": self._get_me,
             "sendmessage": self._send_message,
+            "senddocument": self._send_document,
             "sendmessagedraft": self._send_message_draft,
             "sendchataction": self._send_chat_action,
             "editmessagetext": self._edit_message_text,
@@ -236,6 +242,24 @@ class TelegramSimulator:
         )
         self.sent.append(message)
         self._shown_drafts = {key: draft for key, draft in self._shown_drafts.items() if draft.chat_id != chat_id}
+        return self._as_json(message)
+
+    def _send_document(self, parameters: Json) -> Json:
+        chat_id = self._chat(parameters)
+        upload = parameters.get("document")
+        if not isinstance(upload, Upload):
+            raise bad_request("there is no document in the request")
+        if not upload.data:
+            raise bad_request("file must be non-empty")
+        if len(upload.data) > DOCUMENT_LIMIT:
+            raise RefusedError(413, "Request Entity Too Large")
+        caption = checked_caption(parameters)
+        quoted = reply_to(parameters)
+        self._throttle(chat_id)
+        thread = optional_integer(parameters, "message_thread_id")
+        message = SentMessage(self.next_message_id(), chat_id, caption, self.clock.now(), thread, quoted)
+        self.sent.append(message)
+        self.documents.append(SentDocument(message.message_id, chat_id, upload.name, upload.data))
         return self._as_json(message)
 
     def _send_message_draft(self, parameters: Json) -> bool:

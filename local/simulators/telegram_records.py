@@ -30,6 +30,16 @@ class SentMessage:
 
 
 @dataclass(frozen=True)
+class SentDocument:
+    """A file that a chat was sent, beside the message whose text is its caption."""
+
+    message_id: int
+    chat_id: int
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True)
 class ChatAction:
     """A "typing…" that a chat was shown."""
 

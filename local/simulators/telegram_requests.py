@@ -4,6 +4,7 @@ Descriptions of errors as collected in TelegramBotAPI/errors.
 """
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from werkzeug.wrappers import Request
@@ -13,6 +14,9 @@ from local.simulators.telegram_html import EntityError, plain_text
 type Json = dict[str, Any]
 
 TEXT_LIMIT = 4096
+CAPTION_LIMIT = 1024
+DOCUMENT_LIMIT = 50 * 1024 * 1024
+"""Bytes of a file that a bot uploads ("Sending files")."""
 
 
 class RefusedError(Exception):
@@ -24,6 +28,14 @@ class RefusedError(Exception):
         self.body = {"ok": False, "error_code": status, "description": description}
         if parameters:
             self.body["parameters"] = parameters
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file in a request."""
+
+    name: str
+    data: bytes
 
 
 def chat_type(chat_id: int) -> str:
@@ -71,6 +83,18 @@ def checked_draft(parameters: Json) -> str:
     return text
 
 
+def checked_caption(parameters: Json) -> str:
+    """The caption of a file; it may be empty.
+
+    Raises:
+        RefusedError: it is too long.
+    """
+    caption = str(parameters.get("caption") or "").strip()
+    if utf16_units(caption) > CAPTION_LIMIT:
+        raise bad_request("message caption is too long")
+    return caption
+
+
 def reply_to(parameters: Json) -> int | None:
     """Id of the message that is replied to, if any.
 
@@ -103,15 +127,23 @@ def optional_integer(parameters: Json, name: str) -> int | None:
 
 
 def parameters_of(request: Request) -> Json:
-    """The parameters, which may come as JSON, as a form or in the query.
+    """The parameters, which may come as JSON, as a form, with files or without, or in the query.
 
     Raises:
         RefusedError: the JSON is no object.
     """
-    parsed = request.get_json(force=True, silent=True) if request.is_json else request.values.to_dict()
+    parsed = request.get_json(force=True, silent=True) if request.is_json else _form(request)
     if not isinstance(parsed, dict):
         raise bad_request("can't parse request JSON object")
     return parsed
+
+
+def _form(request: Request) -> Json:
+    form: Json = request.values.to_dict()
+    for name, file in request.files.items():
+        with file.stream:
+            form[name] = Upload(file.filename or "", file.read())
+    return form
 
 
 def bad_request(description: str) -> RefusedError:

@@ -27,8 +27,10 @@ from assistant.errors import (
 )
 from assistant.stores import schema
 from assistant.stores.agents import DynamoAnsweringAgents
+from assistant.stores.conversations import DynamoConversations
 from assistant.stores.snapshots import DynamoSnapshots
 from assistant.turns.agents import Generation
+from assistant.turns.errands import CarryingOut, Reply
 from assistant.turns.firing import Due
 from assistant.turns.ledger import AccountQuota
 from assistant.turns.model import Answer, Answered, TurnClaim, Usage
@@ -368,8 +370,35 @@ def _backed_up(world: World) -> None:
     snapshot = Snapshot(1, head.generation, "0000000001-0000000001-f.json", "f", int(world.clock.now()), 1, 2, 0, 3)
     assert snapshots.commit(Generation(CHAT, head.generation), snapshot, head)
     snapshots.raise_epoch(CHAT)
-    snapshots.forget(CHAT)
+    snapshots.forget(CHAT, by="u1", now=int(world.clock.now()))
     snapshots.drop(CHAT, 1)
+
+
+def _asked_for_more(world: World) -> None:
+    """/export, whose answer is in doubt; in a topic, and not carried out; /forget with everything there is."""
+    world.say("/export")
+    asked = world.runners.asked[-1][1]
+    world.errands.mark_sending(asked)
+    world.errands.unmark_sending(asked)
+    world.messenger.trouble = [DeliveryUncertain("silence")]
+    carry_out = CarryingOut(world.errands, world.messenger, lambda _asked, _errand: Reply("here"))
+    for _ in range(2):
+        with contextlib.suppress(DeliveryUncertain):
+            carry_out(asked)
+    world.say("/export", thread_id=7)
+    world.say("something that is worked on")
+    world.prepare(world.executions.started[-1])
+    world.say("something that waits")
+    world.say("/forget")
+    world.say("/forget yes")
+    asked = world.runners.asked[-1][1]
+    errand = world.errands.read(asked)
+    assert errand
+    conversations = DynamoConversations(world.conversations, world.clock)
+    conversations.fence(asked, errand)
+    found = {"exchanges": 1, "reminders": 2, "snapshots": 3, "files": 4, "bytes": 5}
+    world.errands.note(asked, found)
+    conversations.erase(asked, errand.until or 0)
 
 
 def _noted(world: World) -> None:
@@ -398,6 +427,7 @@ SCENARIO = (
     _stopped,
     _handed_to_the_agent,
     _backed_up,
+    _asked_for_more,
     _noted,
 )
 

@@ -43,6 +43,8 @@ SECRETS_READ_BY: dict[str, set[str]] = {
     "Webhook": {"telegram-webhook-secret"},
     "DeliverReply": {"telegram-bot-token"},
     "TellOwner": {"telegram-bot-token"},
+    "SendDocument": {"telegram-bot-token"},
+    "ForgetChat": {"telegram-bot-token"},
     "CorrectLedger": {"openrouter-api-key"},
     **{provider.state: {provider.secret, "telegram-bot-token"} for provider in load_chain().providers},
 }
@@ -57,7 +59,7 @@ RUNTIME_PARTITIONS = {
 }
 AGENT_ROLES = ["AgentTaskRole", "AgentExecutionRole"]
 NOT_OF_FUNCTIONS = {"TurnStateMachineRole", "ReminderRole", *AGENT_ROLES}
-EXECUTIONS_STARTED_BY = {"Webhook", "DeliverReply", "TurnStopped", "Sweep", "FireReminder"}
+EXECUTIONS_STARTED_BY = {"Webhook", "DeliverReply", "TurnStopped", "Sweep", "FireReminder", "ForgetChat"}
 GRANTS = template.grants()
 FUNCTIONS = list(template.functions())
 
@@ -240,3 +242,19 @@ def test_schedules_are_made_by_the_webhook_with_that_role_alone() -> None:
         "scheduler:CreateSchedule",
         "scheduler:DeleteSchedule",
     }
+
+
+def test_what_is_kept_in_s3_is_deleted_by_who_forgets_alone() -> None:
+    granted = {
+        action: {grant.role for grant in GRANTS if action in grant.actions}
+        for action in {action for grant in GRANTS for action in grant.actions if action.startswith("s3:Delete")}
+    }
+
+    assert granted == {"s3:DeleteObjectVersion": {"ForgetChatRole"}}
+    assert not {grant.role for grant in GRANTS if "s3:PutObject" in grant.actions} & {"SendDocumentRole"}
+
+
+def test_commands_are_handed_over_by_the_webhook_alone() -> None:
+    callers = {grant.role for grant in GRANTS if {"SendDocument.Arn", "ForgetChat.Arn"} & set(grant.resources)}
+
+    assert callers == {"WebhookRole"}

@@ -20,6 +20,7 @@ ASYNCHRONOUS = [
     for name, function in WRITTEN.items()
     if any(event["Type"] in ASYNCHRONOUS_EVENTS for event in function.get("Events", {}).values())
     or name in ("FireReminder", "StartAgent")  # by the schedules that the webhook makes; by PrepareTurn, too
+    or name in ("SendDocument", "ForgetChat")  # by the webhook
 ]
 LOGGED_OF_A_REQUEST = {
     # Of API Gateway's `$context` variables those that hold nothing of what somebody sent.
@@ -160,6 +161,8 @@ def test_the_asynchronous_functions_are_those_that_events_invoke() -> None:
         "AgentStopped",
         "Sweep",
         "ShutDownIdle",
+        "SendDocument",
+        "ForgetChat",
         "FireReminder",
         "CorrectLedger",
         "TellOwner",

@@ -17,7 +17,13 @@ from tests.contract import template
 
 ASKS = (settings.AskSettings, settings.ChainSettings)
 SETTINGS_OF: dict[str, tuple[type, ...]] = {
-    "Webhook": (settings.WebhookSettings, settings.ChainSettings, settings.LaneSettings, settings.ReminderSettings),
+    "Webhook": (
+        settings.WebhookSettings,
+        settings.ChainSettings,
+        settings.LaneSettings,
+        settings.ReminderSettings,
+        settings.HandingOverSettings,
+    ),
     "PrepareTurn": (
         settings.PreparationSettings,
         settings.ChainSettings,
@@ -33,6 +39,8 @@ SETTINGS_OF: dict[str, tuple[type, ...]] = {
     "TurnStopped": (settings.RecoverySettings,),
     "Sweep": (settings.RecoverySettings, settings.TendingSettings),
     "FireReminder": (settings.FiringSettings,),
+    "SendDocument": (settings.DocumentSettings,),
+    "ForgetChat": (settings.ForgettingSettings,),
     "StartAgent": (settings.StartAgentSettings,),
     "AgentStopped": (settings.TendingSettings,),
     "ShutDownIdle": (settings.ShutDownSettings,),

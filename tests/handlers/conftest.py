@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SECRETS_PATH = "/serverless-openclaw/secrets/"
+RUNNERS = {"DOCUMENTS_FUNCTION": "send-document", "FORGET_FUNCTION": "forget-chat"}
 REMINDERS = {
     "REMINDER_GROUP": "stack-reminders",
     "REMINDER_FUNCTION": "arn:aws:lambda:eu-west-1:123456789012:function:fire-reminder",
@@ -131,6 +132,8 @@ def deployed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployed]:
             "NAME_OTHER_PROVIDERS": "on",
             "TELL_OWNER_FUNCTION": "tell-owner",
             **REMINDERS,
+            **RUNNERS,
+            "WORKSPACES_BUCKET": "workspaces",
             "TELEGRAM_API_URL": f"{url}/telegram",
         }.items():
             monkeypatch.setenv(name, value)

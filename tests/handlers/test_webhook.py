@@ -23,7 +23,7 @@ from assistant.turns import texts
 from assistant.turns.waking import Waking
 from tests import payloads
 from tests.doubles import CHAT, RecordedExecutions, World, a_world
-from tests.handlers.conftest import REMINDERS
+from tests.handlers.conftest import REMINDERS, RUNNERS
 from tests.payloads import BOT, GROUP, GROUP_ID, SECRET, UPDATES, USER_ID, http_event, written
 
 if TYPE_CHECKING:
@@ -568,9 +568,13 @@ NEEDED_SELDOM = {
     "assistant.turns.reporting",
     "assistant.turns.reminding",
     "assistant.stores.reminders",
+    "assistant.stores.conversations",
+    "assistant.stores.errands",
+    "assistant.stores.workspaces",
+    "assistant.workspace",
     "zoneinfo",
 }
-"""An HTTP client, and what reports or reminds: a user waits for what the webhook imports."""
+"""An HTTP client, S3, and what reports or reminds: a user waits for what the webhook imports."""
 
 
 @pytest.mark.parametrize("look_up", ["", "webhook.handler;"])
@@ -589,6 +593,7 @@ def test_the_webhook_imports_no_more_than_a_message_needs(look_up: str) -> None:
         "CARRY_OVER": "off",
         "AGENT_MODE": "off",
         **REMINDERS,
+        **RUNNERS,
         "PYTHONPATH": os.pathsep.join(sys.path),
         "POWERTOOLS_METRICS_DISABLED": "true",
     }

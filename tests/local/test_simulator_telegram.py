@@ -405,3 +405,29 @@ def test_one_can_wait_for_a_message(simulator: TelegramSimulator) -> None:
 
     assert simulator.wait_for(lambda sent: len(sent) == 1, deadline_s=1)
     assert not simulator.wait_for(lambda sent: len(sent) == 2, deadline_s=0.01)
+
+
+# Files
+
+
+def upload(simulator: TelegramSimulator, data: bytes = b"abc", **form: str) -> httpx.Response:
+    with httpx.Client(transport=httpx.WSGITransport(app=simulator), base_url="http://simulated") as client:
+        files = {"document": ("a.txt", data)}
+        return client.post(f"/bot{TOKEN}/sendDocument", data={"chat_id": str(CHAT)} | form, files=files)
+
+
+def test_a_file_is_delivered_with_its_caption(simulator: TelegramSimulator) -> None:
+    response = upload(simulator, caption="a file", message_thread_id="3", reply_parameters='{"message_id": 7}')
+
+    assert response.status_code == 200
+    (sent,), (document,) = simulator.sent_to(CHAT), simulator.documents
+    assert (sent.text, sent.thread_id, sent.reply_to) == ("a file", 3, 7)
+    assert (document.message_id, document.name, document.data) == (sent.message_id, "a.txt", b"abc")
+
+
+def test_a_file_that_telegram_would_not_take_is_refused(simulator: TelegramSimulator) -> None:
+    assert description(call(simulator, "sendDocument", chat_id=CHAT)).endswith("there is no document in the request")
+    assert description(upload(simulator, b"")).endswith("file must be non-empty")
+    assert description(upload(simulator, caption="x" * 1025)).endswith("message caption is too long")
+    assert upload(simulator, b"x" * (50 * 1024 * 1024 + 1)).status_code == 413
+    assert simulator.sent == []

@@ -12,6 +12,8 @@ from assistant.providers.client import ProviderClient
 from assistant.stores.access import DynamoAccess
 from assistant.stores.agents import DynamoAgents, DynamoAnsweringAgents
 from assistant.stores.claims import DynamoClaims
+from assistant.stores.conversations import DynamoConversations
+from assistant.stores.errands import DynamoErrands, LambdaRunners
 from assistant.stores.executions import StepFunctionsExecutions
 from assistant.stores.inbox import DynamoInbox
 from assistant.stores.ledger import DynamoLedger
@@ -35,6 +37,12 @@ ADAPTERS = [
     (ports.Clock, doubles.DrivenClock),
     (ports.Inbox, DynamoInbox),
     (ports.Access, DynamoAccess),
+    (ports.Errands, DynamoErrands),
+    (ports.Runners, LambdaRunners),
+    (ports.Runners, doubles.ListedRunners),
+    (ports.Conversations, DynamoConversations),
+    (ports.Courier, TelegramMessenger),
+    (ports.Courier, doubles.RecordedMessenger),
     (ports.Claims, DynamoClaims),
     (ports.Stops, DynamoStops),
     (ports.Turns, DynamoTurns),

@@ -10,7 +10,7 @@ import pytest
 from assistant.errors import StoreContended
 from assistant.turns import reminder_texts
 from assistant.turns.accepting import Say, Silence
-from assistant.turns.reminding import LONGEST_TEXT, MOST_PROPOSED, MOST_REMINDERS
+from assistant.turns.reminding import LONGEST_TEXT, MOST_PROPOSED, MOST_REMINDERS, forget
 from assistant.turns.when import NO_TIME
 from tests.doubles import CHAT, NOON, World
 
@@ -133,7 +133,7 @@ def test_a_repeat_changes_nothing_and_says_nothing(world: World) -> None:
 def test_a_repeat_after_the_reminder_has_come_is_none(world: World) -> None:
     incoming = world.incoming("/remind in 1 minute call")
     world.accept(incoming)
-    world.reminding.forget(CHAT)
+    forget(world.reminders, world.schedules, CHAT, until=world.clock.now())
 
     assert world.accept(incoming) == Silence()
 
@@ -241,11 +241,23 @@ def test_forgetting_takes_all_with_their_schedules_and_no_one_elses(world: World
         said(world, "/remind", text)
     said(world, "/remind", "tomorrow three", chat_id="43")
 
-    assert [world.reminding.forget(CHAT), world.reminding.forget(CHAT)] == [2, 0]
+    for _ in range(2):
+        forget(world.reminders, world.schedules, CHAT, until=world.clock.now())
 
     assert texts_of(world) == []
     assert texts_of(world, "43") == [(1, "three")]
     assert [chat for chat, _ in world.schedules.there] == ["43"]
+
+
+def test_what_was_set_after_somebody_wished_to_forget_stays(world: World) -> None:
+    said(world, "/remind", "tomorrow one")
+    wished_at = world.clock.now()
+    world.clock.advance(1)
+    said(world, "/remind", "tomorrow two")
+
+    forget(world.reminders, world.schedules, CHAT, until=wished_at)
+
+    assert texts_of(world) == [(2, "two")]
 
 
 def test_strangers_set_nothing(world: World) -> None:
@@ -288,7 +300,7 @@ def test_it_is_reckoned_from_the_answer_and_set_once(world: World) -> None:
     assert said(world, "/confirm") == "That is set already, as reminder 1: take out the cake"
     assert len(texts_of(world)) == 1
 
-    world.reminding.forget(CHAT)
+    forget(world.reminders, world.schedules, CHAT, until=world.clock.now())
     world.clock.advance(900)
     assert said(world, "/confirm") == reminder_texts.TOO_SOON
 
@@ -334,7 +346,7 @@ def test_one_that_goes_while_it_is_being_deleted_is_said_to_be_gone(
     def gone_meanwhile(_self: object, chat_id: str) -> object:
         monkeypatch.undo()
         there = of(chat_id)
-        world.reminding.forget(chat_id)
+        forget(world.reminders, world.schedules, chat_id, until=world.clock.now())
         return there
 
     monkeypatch.setattr(type(world.reminders), "of", gone_meanwhile)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import socket
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from werkzeug.wrappers import Request
 
 from assistant.errors import (
     AssistantError,
@@ -20,7 +22,8 @@ from assistant.errors import (
     DeliveryUncertain,
     SecretMissing,
 )
-from assistant.telegram.client import TIMEOUT, TelegramMessenger
+from assistant.telegram.client import DOCUMENT_TIMEOUT, TIMEOUT, TelegramMessenger
+from assistant.turns.errands import Document
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -77,6 +80,36 @@ def discreet(error: AssistantError) -> AssistantError:
     for secret in (TOKEN, TEXT, "treasure", "secret-token"):
         assert secret not in shown
     return error
+
+
+# --- files
+
+
+def test_a_file_goes_as_a_form_with_its_caption(messenger: TelegramMessenger, telegram: Telegram) -> None:
+    document = Document("caf\u00e9.txt", b"\x00contents\xff")
+
+    messenger.send_document("42", document, caption=TEXT, thread_id=9, reply_to=7)
+
+    (request,) = telegram.requests
+    assert str(request.url) == f"http://telegram.test/bot{TOKEN}/sendDocument"
+    environ = {"CONTENT_TYPE": request.headers["content-type"], "CONTENT_LENGTH": str(len(request.content))}
+    read = Request(environ | {"REQUEST_METHOD": "POST", "wsgi.input": io.BytesIO(request.content)})
+    assert read.form.to_dict() == {
+        "chat_id": "42",
+        "message_thread_id": "9",
+        "caption": TEXT,
+        "reply_parameters": '{"message_id": 7, "allow_sending_without_reply": true}',
+    }
+    with read.files["document"].stream:
+        assert (read.files["document"].filename, read.files["document"].read()) == (document.name, document.data)
+    assert request.extensions["timeout"] == DOCUMENT_TIMEOUT.as_dict()
+
+
+def test_a_file_that_telegram_finds_too_large_is_refused(messenger: TelegramMessenger, telegram: Telegram) -> None:
+    telegram.answer = lambda _request: refusal(413, "Request Entity Too Large")
+
+    with pytest.raises(DeliveryRefused, match="request entity too large"):
+        messenger.send_document("42", Document("a", b"a"), caption="", thread_id=None, reply_to=None)
 
 
 # --- sending

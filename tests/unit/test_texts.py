@@ -9,8 +9,22 @@ from assistant.turns.chain import load_chain
 
 COMMAND = re.compile(r"(?<![\w/])/([a-z]+)\b")
 LISTED = re.compile(r"^/([a-z]+)\b", re.MULTILINE)
-COMMANDS = ["new", "stop", "retry", "again", "remind", "confirm", "reminders", "timezone", "usage", "providers", "help"]
-AGENT_COMMANDS = ["agent", "ask"]
+COMMANDS = [
+    "new",
+    "stop",
+    "retry",
+    "again",
+    "remind",
+    "confirm",
+    "reminders",
+    "timezone",
+    "usage",
+    "providers",
+    "export",
+    "forget",
+    "help",
+]
+AGENT_COMMANDS = ["agent", "ask", "files"]
 
 
 def test_help_names_each_command_once() -> None:

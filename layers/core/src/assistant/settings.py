@@ -55,6 +55,14 @@ class ReminderSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class HandingOverSettings:
+    """For what hands commands over to functions of their own: those functions' names."""
+
+    documents_function: str
+    forget_function: str
+
+
+@dataclass(frozen=True, slots=True)
 class PreparationSettings(ConversationSettings):
     """For PrepareTurn and ReportFailure."""
 
@@ -115,6 +123,29 @@ class FiringSettings(RecoverySettings):
 
 
 @dataclass(frozen=True, slots=True)
+class DocumentSettings:
+    """For SendDocument."""
+
+    conversations_table: str
+    runtime_table: str
+    workspaces_bucket: str
+    secrets_path: str
+    telegram_api_url: str = "https://api.telegram.org"
+
+
+@dataclass(frozen=True, slots=True)
+class ForgettingSettings(RecoverySettings):
+    """For ForgetChat. `agent_cluster` is empty without an agent."""
+
+    runtime_table: str
+    workspaces_bucket: str
+    reminder_group: str
+    agent_cluster: str
+    secrets_path: str
+    telegram_api_url: str = "https://api.telegram.org"
+
+
+@dataclass(frozen=True, slots=True)
 class AgentSettings(ConversationSettings):
     """For what deals with agents."""
 
@@ -170,6 +201,9 @@ SETTINGS = (
     ChainSettings,
     WebhookSettings,
     ReminderSettings,
+    HandingOverSettings,
+    DocumentSettings,
+    ForgettingSettings,
     PreparationSettings,
     LaneSettings,
     WakingSettings,

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from assistant.turns.chain import Chain, Provider
     from assistant.turns.correcting import Correction
     from assistant.turns.delivering import Delivery
+    from assistant.turns.errands import CarryingOut, HandingOver, Runner
     from assistant.turns.failing import FailureReport
     from assistant.turns.firing import Firing
     from assistant.turns.lanes import AgentMode
@@ -121,9 +122,10 @@ def acceptance() -> Acceptance:
     from assistant.turns.accepting import Acceptance
 
     needs = settings.from_environment(settings.WebhookSettings)
-    # What a report or a reminder needs is missed now, not when one is asked for.
+    # What a report, a reminder or a file needs is missed now, not when one is asked for.
     settings.from_environment(settings.ChainSettings)
     settings.from_environment(settings.ReminderSettings)
+    settings.from_environment(settings.HandingOverSettings)
     conversations = _table(needs.conversations_table)
     waking = Waking(DynamoClaims(conversations, _clock), _executions(needs.state_machine_arn))
     access = DynamoAccess(_table(needs.runtime_table), _clock)
@@ -136,6 +138,7 @@ def acceptance() -> Acceptance:
         reporting=reporting,
         reminding=reminding,
         stopping=stopping,
+        handing_over=handing_over,
     )
 
 
@@ -175,6 +178,81 @@ def reminding() -> Reminding:
         turns=DynamoTurns(conversations, _clock, history_days=0),  # turns are read only
         clock=_clock,
     )
+
+
+def handing_over() -> HandingOver:
+    """What takes /files, /export and /forget in."""
+    from assistant.stores.errands import DynamoErrands, LambdaRunners
+    from assistant.stores.inbox import DynamoInbox
+    from assistant.turns.errands import HandingOver
+
+    functions = settings.from_environment(settings.HandingOverSettings)
+    conversations = _table(settings.from_environment(settings.WebhookSettings).conversations_table)
+    names: dict[Runner, str] = {
+        "documents": functions.documents_function,
+        "forgetting": functions.forget_function,
+    }
+    return HandingOver(
+        errands=DynamoErrands(conversations, _clock),
+        runners=LambdaRunners(_client("lambda"), names),
+        inbox=DynamoInbox(conversations, _clock),
+        clock=_clock,
+        agents=settings.from_environment(settings.LaneSettings).agent_mode != "off",
+    )
+
+
+def sending_documents() -> CarryingOut:
+    """What SendDocument does."""
+    from assistant.stores.conversations import DynamoConversations
+    from assistant.stores.errands import DynamoErrands
+    from assistant.stores.snapshots import DynamoSnapshots
+    from assistant.stores.workspaces import S3Blobs
+    from assistant.turns.errands import CarryingOut
+    from assistant.turns.exporting import Exporting
+    from assistant.workspace.archive import Archive
+    from assistant.workspace.browsing import Browsing
+
+    needs = settings.from_environment(settings.DocumentSettings)
+    conversations, snapshots = _table(needs.conversations_table), DynamoSnapshots(_table(needs.runtime_table))
+    s3 = _s3()
+    browse = Browsing(lambda chat: Archive(chat, S3Blobs(s3, needs.workspaces_bucket, chat), snapshots), _clock)
+    export = Exporting(DynamoConversations(conversations, _clock), _clock)
+    return CarryingOut(
+        errands=DynamoErrands(conversations, _clock),
+        messenger=_messenger(_http(), needs.telegram_api_url, _secrets(needs.secrets_path)),
+        work=lambda asked, errand: (browse if errand.kind == "files" else export)(asked, errand),
+    )
+
+
+def forgetting() -> CarryingOut:
+    """What ForgetChat does."""
+    from assistant.stores.conversations import DynamoConversations
+    from assistant.stores.errands import DynamoErrands
+    from assistant.stores.reminders import DynamoReminders
+    from assistant.stores.schedules import ScheduleGroup
+    from assistant.stores.snapshots import DynamoSnapshots
+    from assistant.stores.tasks import FargateFleet, NoFleet
+    from assistant.stores.workspaces import S3Shelves
+    from assistant.turns.errands import CarryingOut
+    from assistant.workspace.collecting import Collection
+    from assistant.workspace.forgetting import Forgetting
+
+    needs = settings.from_environment(settings.ForgettingSettings)
+    conversations, runtime = _table(needs.conversations_table), _table(needs.runtime_table)
+    errands = DynamoErrands(conversations, _clock)
+    forget = Forgetting(
+        errands=errands,
+        conversations=DynamoConversations(conversations, _clock),
+        reminders=DynamoReminders(runtime, conversations, _clock),
+        schedules=ScheduleGroup(_client("scheduler"), needs.reminder_group),
+        agents=_agents(needs.runtime_table),
+        tokens=_tokens(),
+        fleet=FargateFleet(_client("ecs"), needs.agent_cluster) if needs.agent_cluster else NoFleet(),
+        collection=Collection(S3Shelves(_s3(), needs.workspaces_bucket), DynamoSnapshots(runtime), _clock),
+        waking=Waking(DynamoClaims(conversations, _clock), _executions(needs.state_machine_arn)),
+    )
+    messenger = _messenger(_http(), needs.telegram_api_url, _secrets(needs.secrets_path))
+    return CarryingOut(errands, messenger, forget)
 
 
 def firing() -> Firing:
@@ -368,6 +446,12 @@ def notification() -> Notification:
 @cache
 def _client(service: str, config: Config = _AWS) -> Any:
     return boto3.client(service, config=config)  # type: ignore[call-overload]
+
+
+def _s3() -> Any:
+    from assistant.stores.workspaces import CONFIG
+
+    return _client("s3", Config(connect_timeout=2, read_timeout=20, retries={"mode": "standard"}, **CONFIG))
 
 
 def _table(name: str) -> Table:

@@ -22,6 +22,9 @@ type Attribute = dict[str, Any]
 type Write = dict[str, Any]
 """One element of TransactItems."""
 
+MOST_WRITES = 100
+"""Of one transaction."""
+
 CONTENTION_TRIES = 8
 CONTENTION_SECONDS = 0.02
 """First pause after a collision; doubles with each, and is drawn at random up to that (full jitter)."""

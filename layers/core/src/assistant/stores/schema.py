@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from assistant.turns.agents import Agent, Mail
+from assistant.turns.errands import Errand
 from assistant.turns.ledger import Entry
 from assistant.turns.model import Chat, Exchange, InboxMessage, Reminder, Turn, Used
 
@@ -18,6 +19,8 @@ DUE_AGENT = "agent"
 CHAT = "CHAT"
 INBOX = "CHAT#INBOX#"
 UPDATE = "UPDATE#"
+ERRAND = "ERRAND#"
+QUESTION = "QUESTION#forget"
 TURN = "TURN#"
 HISTORY = "HISTORY#"
 NOTICE = "NOTICE#"
@@ -51,6 +54,8 @@ ITEMS = (
     Item("Chat", "Conversations", _names(Chat)),
     Item("InboxMessage", "Conversations", _names(InboxMessage, "update_id")),  # the update's id is in the key
     Item("UpdateMark", "Conversations", frozenset({"ttl"})),
+    Item("Question", "Conversations", frozenset({"sender_id", "ttl"})),
+    Item("Errand", "Conversations", _names(Errand)),
     Item("Turn", "Conversations", _names(Turn)),
     Item("Exchange", "Conversations", _names(Exchange)),
     Item("NoticeMark", "Conversations", frozenset({"turn", "ttl"})),
@@ -77,6 +82,11 @@ ITEMS = (
 def inbox_key(message: InboxMessage) -> str:
     """Sort key of an inbox message: Telegram's own order."""
     return f"{INBOX}{message.date:010d}#{message.message_id:010d}#{message.update_id}"
+
+
+def errand_key(update_id: int) -> str:
+    """Sort key of a command that a function of its own carries out."""
+    return f"{ERRAND}{update_id}"
 
 
 def turn_key(number: int) -> str:

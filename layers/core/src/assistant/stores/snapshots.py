@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from assistant.errors import StoreContended
 from assistant.stores import schema
-from assistant.stores.dynamodb import Refused, Table, Update
+from assistant.stores.dynamodb import Refused, Table, Update, to_item
 from assistant.turns.agents import Agent, AgentStatus
-from assistant.workspace.model import Head, Snapshot
+from assistant.workspace.model import Forgotten, Head, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from assistant.stores.dynamodb import Plain, Value, Write
     from assistant.turns.agents import Generation
 
+_TRIES = 5
 _UNCHANGED = (
     "generation = :generation"
     " AND (gc_epoch = :epoch OR (:epoch = :zero AND attribute_not_exists(gc_epoch)))"
@@ -61,9 +64,16 @@ class DynamoSnapshots:
         items = self.table.query(schema.agent_partition(chat_id), schema.SNAPSHOT, f"{schema.SNAPSHOT}~")
         return [msgspec.convert(item, Snapshot) for item in items]
 
-    def drop(self, chat_id: str, number: int) -> None:
-        """Take a snapshot off the list."""
-        self.table.client.delete_item(**self.table.key(schema.agent_partition(chat_id), schema.snapshot_key(number)))
+    def drop(self, chat_id: str, number: int, *, until: int | None = None) -> None:
+        """Take a snapshot off the list, unless a later generation than `until` made it."""
+        delete = self.table.delete(schema.agent_partition(chat_id), schema.snapshot_key(number))["Delete"]
+        if until is not None:
+            delete |= {
+                "ConditionExpression": "generation <= :until",
+                "ExpressionAttributeValues": to_item({":until": until}),
+            }
+        with contextlib.suppress(self.table.client.exceptions.ConditionalCheckFailedException):
+            self.table.client.delete_item(**delete)
 
     def raise_epoch(self, chat_id: str) -> Head:
         """Make every backup that is under way fail at its end; the pointer as it is from then on."""
@@ -71,25 +81,20 @@ class DynamoSnapshots:
         done = self.table.update(schema.agent_partition(chat_id), schema.AGENT_ITEM, raised)
         return _head({} if isinstance(done, Refused) else done)
 
-    def forget(self, chat_id: str) -> None:
+    def forget(self, chat_id: str, *, by: str, now: int) -> Forgotten:
         """Have no pointer any more. An agent that runs loses its place with it: its disk holds what is forgotten."""
-        ended = Update(
-            put={
-                "snapshot_key": None,
-                "snapshot_hash": None,
-                "status": AgentStatus.STOPPED,
-                "lease_until": 0,
-                "task_arn": None,
-                "started_by": None,
-                "in_flight": None,
-            },
-            also=[
-                "gc_epoch = if_not_exists(gc_epoch, :zero) + :one",
-                "generation = if_not_exists(generation, :zero) + :one",
-            ],
-            values={"zero": 0, "one": 1},
-        )
-        self.table.update(schema.agent_partition(chat_id), schema.AGENT_ITEM, ended)
+        item = self.table.get(schema.agent_partition(chat_id), schema.AGENT_ITEM) or {}
+        for _ in range(_TRIES):
+            agent = msgspec.convert(item, Agent)
+            if agent.forgotten_by == by:
+                return Forgotten(agent.forgotten_generation or 0, agent.forgotten_at or 0)
+            done = self.table.update(
+                schema.agent_partition(chat_id), schema.AGENT_ITEM, _ended(agent, Forgotten(agent.generation, now), by)
+            )
+            if not isinstance(done, Refused):
+                return Forgotten(agent.generation, now)
+            item = done.items[0] or {}
+        raise StoreContended("one agent after the other was started")
 
     def _still_kept(self, partition: str, number: int) -> Write:
         return {
@@ -98,6 +103,28 @@ class DynamoSnapshots:
                 "ConditionExpression": "attribute_exists(pk)",
             }
         }
+
+
+def _ended(agent: Agent, forgotten: Forgotten, by: str) -> Update:
+    """The agent without a workspace, at the end of its generation, if that has not ended meanwhile."""
+    return Update(
+        put={
+            "snapshot_key": None,
+            "snapshot_hash": None,
+            "status": AgentStatus.STOPPED,
+            "lease_until": 0,
+            "task_arn": None,
+            "started_by": None,
+            "in_flight": None,
+            "generation": agent.generation + 1,
+            "forgotten_by": by,
+            "forgotten_at": forgotten.at,
+            "forgotten_generation": forgotten.generation,
+        },
+        also=["gc_epoch = if_not_exists(gc_epoch, :zero) + :one"],
+        condition="generation = :was OR (:was = :zero AND attribute_not_exists(generation))",
+        values={"zero": 0, "one": 1, "was": agent.generation},
+    )
 
 
 def _head(item: Plain) -> Head:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -117,8 +118,9 @@ class FargateFleet:
                 yield from filter(None, map(_task, described["tasks"]))
 
     def stop(self, task: Task, reason: str) -> None:
-        """SIGTERM, and SIGKILL after `stopTimeout`."""
-        self.client.stop_task(cluster=self.cluster, task=task.arn, reason=reason)
+        """SIGTERM, and SIGKILL after `stopTimeout`. ECS knows a task for about an hour after its end."""
+        with contextlib.suppress(self.client.exceptions.InvalidParameterException):
+            self.client.stop_task(cluster=self.cluster, task=task.arn, reason=reason)
 
 
 @dataclass(frozen=True, slots=True)

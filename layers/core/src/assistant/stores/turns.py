@@ -38,12 +38,14 @@ class DynamoTurns:
         """The chat and its oldest inbox messages: one read, because their keys lie side by side."""
         items = self.table.query(chat_id, schema.CHAT, f"{schema.CHAT}~", limit=limit + 1)
         chat = next((msgspec.convert(item, Chat) for item in items if item["sk"] == schema.CHAT), Chat())
-        return chat, [_message(item) for item in items if item["sk"] != schema.CHAT][:limit]
+        return chat, [inbox_message(item) for item in items if item["sk"] != schema.CHAT][:limit]
 
     def read(self, chat_id: str, number: int) -> Turn | None:
         """A turn as it is now."""
         item = self.table.get(chat_id, schema.turn_key(number))
-        return None if item is None else msgspec.convert(item, Turn)
+        if item is None or self._is_over(int(item.get("ttl", 0))):
+            return None
+        return msgspec.convert(item, Turn)
 
     def open(self, claim: ChatClaim, turn: Turn, drained: Sequence[InboxMessage], *, before: Turn | None) -> bool:
         """Write the turn, take its messages out of the inbox, and make it the chat's open turn."""
@@ -75,7 +77,9 @@ class DynamoTurns:
         first, last = schema.history_key(after + 1), schema.history_key(turn.number)
         items = self.table.query(turn.chat.chat_id, first, last, limit=limit, newest_first=True)
         found = [msgspec.convert(item, Exchange) for item in items]
-        return [exchange for exchange in reversed(found) if exchange.created_at >= since]
+        return [
+            exchange for exchange in reversed(found) if exchange.created_at >= since and not self._is_over(exchange.ttl)
+        ]
 
     def answer(self, turn: TurnClaim, answered: Answered) -> bool:
         """OPEN → ANSWERED with the exchange, or nothing at all."""
@@ -183,6 +187,10 @@ class DynamoTurns:
         )
         return refused is None
 
+    def _is_over(self, ttl: int) -> bool:
+        """Whether an item has expired; DynamoDB deletes it within days. 0: it does not."""
+        return 0 < ttl <= self.clock.now()
+
     def _change_open(self, turn: TurnClaim, put: Mapping[str, Value | None]) -> bool:
         update = _while_open(turn.chat.epoch, put)
         return not isinstance(self.table.update(turn.chat.chat_id, schema.turn_key(turn.number), update), Refused)
@@ -224,7 +232,8 @@ def _counted(usage: Usage | None) -> dict[str, Value | None]:
     }
 
 
-def _message(item: Plain) -> InboxMessage:
+def inbox_message(item: Plain) -> InboxMessage:
+    """A message of the inbox."""
     update_id = int(str(item["sk"]).rsplit("#", 1)[1])
     return msgspec.convert({**item, "update_id": update_id}, InboxMessage)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,11 +25,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
+    from assistant.turns.errands import Document
     from assistant.turns.model import Preview, Show
 
 TIMEOUT = httpx.Timeout(10, connect=4)
 LEAST_DELAY_SECONDS = 1
 """Of a 429 that names no time to wait."""
+
+DOCUMENT_TIMEOUT = httpx.Timeout(60, connect=4)
+"""50 MB have to get there."""
 
 PREVIEW_TIMEOUT = httpx.Timeout(2, connect=1)
 """Nobody waits long for what only shows that something is going on."""
@@ -44,6 +49,7 @@ _REFUSALS = (
     "upgraded to a supergroup",
     "message is too long",
     "message text is empty",
+    "request entity too large",
 )
 """What Telegram says when it refuses. Of its description only these words are kept: others may quote the message."""
 
@@ -97,6 +103,15 @@ class BotApi:
                 return message_id
         return None
 
+    def upload(self, method: str, parameters: Mapping[str, Any], field_name: str, document: Document) -> None:
+        """Call a method with a file. Errors: as `call`.
+
+        Source: Bot API, "Making requests" (multipart/form-data) and "Sending files".
+        """
+        form = {name: value if isinstance(value, str) else json.dumps(value) for name, value in parameters.items()}
+        file = (document.name, document.data, "application/octet-stream")
+        _check(self._post(method, form, file={field_name: file}))
+
     def edit(self, chat_id: int, message_id: int, text: str) -> bool:
         """Make a message read so, if it does not; False if it can't be changed any more. Errors: as `call`."""
         response = self._post("editMessageText", {"chat_id": chat_id, "message_id": message_id, "text": text})
@@ -114,11 +129,15 @@ class BotApi:
         if response.status_code != httpx.codes.BAD_REQUEST:
             _check(response)
 
-    def _post(self, method: str, parameters: Mapping[str, Any], *, always: bool = False) -> httpx.Response:
+    def _post(
+        self, method: str, parameters: Mapping[str, Any], *, always: bool = False, file: Mapping[str, Any] | None = None
+    ) -> httpx.Response:
         address = f"{self.url}/bot{self.token().strip()}/{method}"  # may have taken a while
         if not always and not self.wanted():
             raise DeliveryFailed("it is no longer wanted")
         try:
+            if file is not None:
+                return self.http.post(address, data=parameters, files=file, timeout=self.timeout)
             return self.http.post(address, json=parameters, timeout=self.timeout)
         except (
             httpx.ConnectError,
@@ -164,6 +183,13 @@ class TelegramMessenger:
             DeliveryRefused: it can't be sent to this chat.
         """
         self._api(TIMEOUT).call("sendMessage", {**_address(chat_id, thread_id), "text": text, **as_reply(reply_to)})
+
+    def send_document(
+        self, chat_id: str, document: Document, *, caption: str, thread_id: int | None, reply_to: int | None
+    ) -> None:
+        """Send a file. Errors: as `send`."""
+        parameters = {**_address(chat_id, thread_id), "caption": caption, **as_reply(reply_to)}
+        self._api(DOCUMENT_TIMEOUT).upload("sendDocument", parameters, "document", document)
 
     def revise(self, chat_id: str, message_id: int, text: str) -> bool:
         """Make a message of ours read so; False if it can't be changed any more.

@@ -12,6 +12,7 @@ from assistant.turns.model import InboxMessage
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from assistant.turns.errands import HandingOver
     from assistant.turns.ports import Access, Inbox
     from assistant.turns.reminding import Reminding
     from assistant.turns.reporting import Reporting
@@ -85,6 +86,7 @@ class Acceptance:
         reporting: puts together what reports; only for the commands that ask for a report, since others wait for it.
         reminding: the same for the commands about reminders.
         stopping: the same for what stops.
+        handing_over: the same for the commands that a function of their own carries out.
     """
 
     access: Access
@@ -95,6 +97,7 @@ class Acceptance:
     reporting: Callable[[], Reporting]
     reminding: Callable[[], Reminding]
     stopping: Callable[[], Stopping]
+    handing_over: Callable[[], HandingOver]
 
     def __call__(self, incoming: Incoming) -> Response:
         """Store or carry out a message; when it returns, the message is safe or refused for good.
@@ -150,6 +153,8 @@ class Acceptance:
             case "stop":
                 said = self.stopping()(incoming.chat_id, incoming.update_id)
                 return Silence() if said is None else Say(said)
+            case "files" | "export" | "forget" as errand if self.agents or errand != "files":
+                return self.handing_over()(incoming)
             case "usage" | "providers" as report:
                 # Before the update is marked: should the reading fail, Telegram's repeat is answered.
                 text = self.reporting()(report)

@@ -55,6 +55,9 @@ class Agent:
         snapshot_key: the manifest of the workspace that was committed last, and
         snapshot_hash: its SHA-256.
         gc_epoch: raised by each collection of what no snapshot needs.
+        forgotten_by: which command forgot the workspace last,
+        forgotten_at: when, and
+        forgotten_generation: up to which generation.
     """
 
     status: AgentStatus = AgentStatus.STOPPED
@@ -76,6 +79,9 @@ class Agent:
     snapshot_key: str | None = None
     snapshot_hash: str | None = None
     gc_epoch: int | None = None
+    forgotten_by: str | None = None
+    forgotten_at: int | None = None
+    forgotten_generation: int | None = None
     due_kind: str | None = None
     due_at: int | None = None
 

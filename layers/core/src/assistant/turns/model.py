@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from assistant.errors import TurnInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 
 TURN_SECONDS = 240
@@ -178,6 +178,22 @@ class Exchange:
     created_at: int
     ttl: int
     position: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """All that is kept of a chat's conversation.
+
+    Attributes:
+        waiting: messages that no turn has taken.
+        exchanges: answered questions, each with its turn's number.
+        unanswered: turns that ask something and have no answer.
+    """
+
+    chat: Chat
+    waiting: Sequence[InboxMessage]
+    exchanges: Sequence[tuple[int, Exchange]]
+    unanswered: Sequence[Turn]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from assistant.turns.agents import Agent, Generation, Mail
     from assistant.turns.asking import Attempt
     from assistant.turns.chain import Provider
+    from assistant.turns.errands import Asked, Confirmed, Document, Errand, Runner
     from assistant.turns.ledger import AccountQuota, Block, Entry, Reservation
     from assistant.turns.model import (
         Answer,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         Delegation,
         Exchange,
         InboxMessage,
+        Kept,
         Notice,
         Preview,
         Reminder,
@@ -77,6 +79,74 @@ class Stops(Protocol):
 
     def nothing(self, chat_id: str, update_id: int) -> Stopped:
         """There is nothing to stop."""
+        ...
+
+
+class Errands(Protocol):
+    """Commands that functions of their own carry out."""
+
+    def add(self, asked: Asked, errand: Errand) -> bool:
+        """Store a command, once per update; False if it had been."""
+        ...
+
+    def ask(self, asked: Asked, sender_id: str, *, until: int) -> bool:
+        """Note that somebody was asked to confirm that all is forgotten; False if that update had been dealt with."""
+        ...
+
+    def confirm(self, asked: Asked, sender_id: str, errand: Errand) -> Confirmed:
+        """Store the command that was asked for, if the same person confirms it in time."""
+        ...
+
+    def read(self, asked: Asked) -> Errand | None:
+        """A command that has not been carried out; None if it has, or is too old."""
+        ...
+
+    def note(self, asked: Asked, found: Mapping[str, int]) -> None:
+        """Note what a command found, to say it at its end."""
+        ...
+
+    def mark_sending(self, asked: Asked) -> bool:
+        """Note that the answer is about to be sent; False if it was, or is."""
+        ...
+
+    def unmark_sending(self, asked: Asked) -> bool:
+        """Note that the answer was certainly not sent."""
+        ...
+
+    def mark_noticed(self, asked: Asked) -> bool:
+        """Note that the chat is being told that nobody knows whether the answer arrived; False if it was."""
+        ...
+
+    def remove(self, asked: Asked) -> None:
+        """Forget a command that has been carried out."""
+        ...
+
+
+class Runners(Protocol):
+    """The functions that carry commands out."""
+
+    def run(self, runner: Runner, asked: Asked) -> None:
+        """Hand a command over; again is harmless."""
+        ...
+
+
+class Conversations(Protocol):
+    """Conversations as a whole."""
+
+    def kept(self, chat_id: str) -> Kept:
+        """What is kept of a chat and has not expired (consistent read)."""
+        ...
+
+    def fence(self, asked: Asked, errand: Errand) -> bool:
+        """Take from a chat what was there before a command was sent, once; whether messages wait that came later."""
+        ...
+
+    def count(self, chat_id: str, until: int) -> int:
+        """How many questions and answers there are up to a turn."""
+        ...
+
+    def erase(self, asked: Asked, until: int) -> None:
+        """Delete what the fence took, up to a turn; again is harmless."""
         ...
 
 
@@ -499,6 +569,24 @@ class Journal(Protocol):
 
     def attempted(self, attempt: Attempt) -> None:
         """Note what came of asking a provider."""
+        ...
+
+
+class Courier(Protocol):
+    """The chat service, as who sends files needs it."""
+
+    def parts(self, text: str) -> list[str]:
+        """Cut a text into parts that one message can hold."""
+        ...
+
+    def send(self, chat_id: str, text: str, *, thread_id: int | None, reply_to: int | None) -> None:
+        """Send one part: DeliveryDelayed, DeliveryFailed, DeliveryUncertain, DeliveryRefused."""
+        ...
+
+    def send_document(
+        self, chat_id: str, document: Document, *, caption: str, thread_id: int | None, reply_to: int | None
+    ) -> None:
+        """Send a file. Errors as `send`'s."""
         ...
 
 

@@ -21,7 +21,7 @@ from assistant.turns.when import Unclear, Wanted, read
 if TYPE_CHECKING:
     from assistant.turns.accepting import Incoming
     from assistant.turns.model import Turn
-    from assistant.turns.ports import Claims, Clock, Inbox, NewSchedules, Reminders, Turns
+    from assistant.turns.ports import Claims, Clock, Inbox, NewSchedules, Reminders, Schedules, Turns
 
 MOST_REMINDERS = 50
 """Of one chat."""
@@ -67,14 +67,6 @@ class Reminding:
             case "timezone":
                 return self._time_zone(incoming)
         return self._list_or_delete(incoming)
-
-    def forget(self, chat_id: str) -> int:
-        """Delete all of a chat's reminders, with their schedules; how many they were. Again is harmless."""
-        there = self.reminders.of(chat_id)
-        for reminder in there:
-            self.schedules.delete(chat_id, reminder.key)
-            self.reminders.remove(chat_id, reminder, None)
-        return len(there)
 
     def _remind(self, incoming: Incoming) -> str | None:
         # By the time of the message, so that a repeat of it means the same moment.
@@ -181,3 +173,15 @@ class Reminding:
     def _say(self, incoming: Incoming, text: str) -> str | None:
         """Answer, where nothing else is to be done."""
         return text if self.inbox.mark(incoming.chat_id, incoming.update_id) else None
+
+
+def forget(reminders: Reminders, schedules: Schedules, chat_id: str, *, until: float) -> None:
+    """Delete a chat's reminders that were set by then, with their schedules. Again is harmless."""
+    for reminder in set_by(reminders, chat_id, until):
+        schedules.delete(chat_id, reminder.key)
+        reminders.remove(chat_id, reminder, None)
+
+
+def set_by(reminders: Reminders, chat_id: str, until: float) -> list[Reminder]:
+    """A chat's reminders that were set by then."""
+    return [reminder for reminder in reminders.of(chat_id) if reminder.created_at <= until]

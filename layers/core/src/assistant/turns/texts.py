@@ -25,12 +25,15 @@ HELP = """Write to me as you would to a person. I answer from the first language
 /timezone – your time zone: /timezone Europe/Berlin
 /usage – what was used today and this month, what is left, what it cost
 /providers – which language models I ask, in which order, and how each of them is
+/export – our conversation, as a file
+/forget – delete what I know of this chat: our conversation, the files, the reminders
 /help – this list"""
 
 AGENT_HELP = """
 
 /agent <task> – have my agent do it: it has tools and files; to wake up takes it half a minute
-/ask <question> – ask a language model straight away, even while the agent is awake"""
+/ask <question> – ask a language model straight away, even while the agent is awake
+/files – what lies in my agent's workspace; /files notes/today.md sends one"""
 """Follows HELP where an agent is deployed."""
 
 _WITHOUT_TOOLS = """\
@@ -136,16 +139,19 @@ answered by the first language model that has quota left: free ones first, a pai
 budget. You do not know which model you are, how much is left or what it cost: /usage shows that, and /providers \
 shows which models are asked, in which order.
 - The person's messages and your answers go through Telegram and to the provider that answers, and are kept for some \
-days in the owner's AWS account. For anything further about data, send them to the owner.
-- Commands are carried out by the system when the person sends them as a message of their own; you can't carry them \
-out. There are these and no others: {of_agent}/new begins a new conversation, /stop gives up what is being worked \
-on, /retry asks again what nobody could answer or what was stopped, /again sends the last answer once more, /remind \
-and /confirm as said, /reminders lists and deletes reminders, /timezone and a city sets the person's time zone for \
-them, /usage and /providers as said, /help lists them all. Recommend one only if it helps.
+days in the owner's AWS account. For more, send them to the owner.
+- Commands are carried out by the system when the person sends them as a message of their own, not by you. There are \
+these and no others: {of_agent}/new begins a new conversation, /stop gives up what is being worked on, /retry asks \
+again what nobody could answer or what was stopped, /again sends the last answer once more, /remind and /confirm as \
+said, /reminders lists and deletes reminders, /timezone and a city sets their time zone, /usage and /providers as \
+said, /export sends the conversation, /forget deletes it all, /help lists them. Recommend one only if it helps.
 - These instructions are no secret, but nobody wants to read them: if asked, say in a sentence or two what they are \
 about."""
 
-_COMMANDS_OF_AGENT = "/agent and a task has the agent do it, /ask and a question has a language model answer it, "
+_COMMANDS_OF_AGENT = (
+    "/agent and a task has the agent do it, /ask and a question has a language model answer it, /files lists the "
+    "agent's files and /files and a path sends one, "
+)
 
 SYSTEM_PROMPT = _SYSTEM_PROMPT.format(tools=_WITHOUT_TOOLS, of_agent="")
 SYSTEM_PROMPT_WITH_AGENT = _SYSTEM_PROMPT.format(tools=_WITH_TOOL, of_agent=_COMMANDS_OF_AGENT)
@@ -190,6 +196,8 @@ def at_once(command: str | None, kind: str, *, agents: bool = False) -> str:
             return helpful
         case "agent" if not agents:
             return "I have no agent: my owner has not deployed one. I answer whatever you simply write to me."
+        case "files" if not agents:
+            return "I have no agent, and so no files: my owner has not deployed one."
         case "agent" | "ask":
             return f"Tell me what: /{command} and then your {'task' if command == 'agent' else 'question'}."
         case "new":
@@ -201,6 +209,50 @@ def stopped(*, parked: bool, waiting: bool) -> str:
     """That a turn was given up; `parked`: it waited to be asked again, `waiting`: messages came after it."""
     done = "Dropped: I will not ask this again by myself." if parked else "Stopped."
     return f"{done} {'I go on with what you wrote since.' if waiting else '/retry asks it once more.'}"
+
+
+NOTHING_TO_CONFIRM = (
+    "There is nothing to confirm: /forget was not sent by you in the last 10 minutes. Send /forget to begin, and I say "
+    "what would be deleted."
+)
+
+
+def forget_asks(*, agents: bool) -> str:
+    """What `/forget` asks before it does anything."""
+    files = "- the files of my agent's workspace, with every earlier state of them\n" if agents else ""
+    return (
+        "This deletes, for good, what I have of this chat:\n"
+        "- our conversation, and messages that still wait for an answer\n"
+        f"{files}"
+        "- your reminders, and your time zone\n\n"
+        "What is being worked on is stopped. Nobody can bring it back. What stays in Telegram, you delete there; "
+        "/export sends you the conversation first.\n\n"
+        "If that is what you want, send /forget yes within 10 minutes."
+    )
+
+
+def exported(exchanges: int) -> str:
+    """The caption of an export."""
+    return f"Our conversation: {_counted(exchanges, 'question and answer', 'questions and answers')}."
+
+
+def export_too_large(exchanges: int) -> str:
+    """That an export is larger than a bot may send."""
+    return (
+        f"Our conversation ({exchanges:,} questions and answers) is larger than the 50 MB that I may send here. "
+        "My owner can export it: python -m operate export."
+    )
+
+
+def in_doubt(kind: str) -> str:
+    """That nobody knows whether what a command asked for has arrived."""
+    if kind == "forget":
+        return "All of it is forgotten. What I had to say about it may not have arrived."
+    return f"What you asked for may not have arrived. Send /{kind} again."
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"
 
 
 def not_allowed(user_id: str, group_id: str | None) -> str:

@@ -74,13 +74,21 @@ class Collection:
         self.shelves.delete(chat_id, unneeded)
         return Collected(dropped, kept_number, len(unneeded), sum(each.size for each in unneeded))
 
-    def forget(self, chat_id: str) -> Collected:
-        """Delete everything of a chat, for good; an agent that runs commits nothing any more."""
-        self.snapshots.forget(chat_id)
-        numbers = [snapshot.number for snapshot in self.snapshots.listed(chat_id)]
+    def forget(self, chat_id: str, *, by: str) -> Collected:
+        """Delete everything that there is of a chat, for good; an agent that runs commits nothing any more.
+
+        Again with the same `by` it goes on where it died, and leaves alone what a later agent has made. What the
+        agent that ran was just uploading belongs to no snapshot: the next collection deletes it.
+        """
+        forgotten = self.snapshots.forget(chat_id, by=by, now=int(self.clock.now()))
+        numbers = [
+            snapshot.number
+            for snapshot in self.snapshots.listed(chat_id)
+            if snapshot.generation <= forgotten.generation
+        ]
+        versions = [each for each in self.shelves.versions(chat_id) if each.modified_at <= forgotten.at]
         for number in numbers:
-            self.snapshots.drop(chat_id, number)
-        versions = [*self.shelves.versions(chat_id)]
+            self.snapshots.drop(chat_id, number, until=forgotten.generation)
         self.shelves.delete(chat_id, versions)
         return Collected(len(numbers), 0, len(versions), sum(each.size for each in versions))
 

@@ -24,9 +24,7 @@ __pycache__/
 # What belongs to a database that is open
 *-wal
 *-shm
-*.db-journal
-*.sqlite-journal
-*.sqlite3-journal
+*-journal
 """
 """A rule in `.clawignore` that begins with `!` takes one back."""
 

@@ -108,8 +108,6 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         generation: of the agent that made it.
         created_at: epoch seconds.
         parent: key of the manifest before it.
-        gc_epoch: when it was made. A manifest that was put before a collection began may be deleted by it, and so must
-            not be the same one that is committed afterwards.
         contained: of the conversation.
         trees: the entries of each root, by path.
         left_out: what it does not hold.
@@ -120,7 +118,6 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     generation: Count
     created_at: Count
     parent: str | None
-    gc_epoch: Count
     contained: Contained
     trees: dict[Root, list[Entry]]
     left_out: list[LeftOut]
@@ -183,6 +180,13 @@ class Snapshot(msgspec.Struct, frozen=True):
     bytes: int
     left_out: int
     turn: int
+
+
+class Forgotten(msgspec.Struct, frozen=True):
+    """What of a workspace is forgotten: the generations up to `generation`, and what was there `at` that time."""
+
+    generation: int
+    at: int
 
 
 class Unkept(Exception):

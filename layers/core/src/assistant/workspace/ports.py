@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from assistant.turns.agents import Generation
-    from assistant.workspace.model import Head, Snapshot
+    from assistant.workspace.model import Forgotten, Head, Snapshot
 
 
 class Readable(Protocol):
@@ -68,16 +68,19 @@ class Snapshots(Protocol):
         """What is kept, oldest first (consistent read)."""
         ...
 
-    def drop(self, chat_id: str, number: int) -> None:
-        """Take a snapshot off the list: from now on nobody brings it back."""
+    def drop(self, chat_id: str, number: int, *, until: int | None = None) -> None:
+        """Take a snapshot off the list: from now on nobody brings it back. `until`: if no later generation made it."""
         ...
 
     def raise_epoch(self, chat_id: str) -> Head:
         """Make every backup that is under way fail at its end; the pointer as it is from then on."""
         ...
 
-    def forget(self, chat_id: str) -> None:
-        """Have no pointer any more; every backup that is under way fails at its end."""
+    def forget(self, chat_id: str, *, by: str, now: int) -> Forgotten:
+        """Have no pointer any more, once by each command; every backup that is under way fails at its end.
+
+        An agent that runs loses its place. Answers the same when it is called again, though there may be a new agent.
+        """
         ...
 
 

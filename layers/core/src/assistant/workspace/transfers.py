@@ -24,12 +24,10 @@ class Transfers:
 
     Args:
         threads: how many at a time.
-        small_bytes: a content up to this size is held in memory.
     """
 
-    def __init__(self, threads: int = THREADS, small_bytes: int = SMALL_BYTES) -> None:
+    def __init__(self, threads: int = THREADS) -> None:
         self.threads = threads
-        self.small_bytes = small_bytes
         self._stop = threading.Event()
 
     def stop(self) -> None:
@@ -44,15 +42,16 @@ class Transfers:
     def each[T, R](self, work: Callable[[T], R], parts: Iterable[T]) -> list[R]:
         """Do the work with every part; what one raises, after all that had begun have ended."""
         waiting = list(parts)
-        if min(self.threads, len(waiting)) <= 1:
-            return [self._one(work, part) for part in waiting]
+        if not waiting:
+            return []
         failed = threading.Event()
 
         def one(part: T) -> R | None:
             if failed.is_set():
                 return None
+            self.check()
             try:
-                return self._one(work, part)
+                return work(part)
             except BaseException:
                 failed.set()
                 raise
@@ -66,7 +65,3 @@ class Transfers:
         if errors:
             raise errors[0]
         return [future.result() for future in futures]  # type: ignore[misc]  # none of them was left undone
-
-    def _one[T, R](self, work: Callable[[T], R], part: T) -> R:
-        self.check()
-        return work(part)
