@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from io import StringIO
+from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -12,6 +14,7 @@ from rich.console import Console
 from local.chat import Chat, CommandError, duration_s
 from local.clock import VirtualClock
 from local.figures import ExecutionRecord
+from local.processes import Process
 from local.simulators.faults import Fault
 from local.simulators.outside import Outside
 
@@ -33,6 +36,7 @@ class StageDouble:
 
     def __post_init__(self) -> None:
         self.outside = Outside(self.clock)
+        self.cloud = SimpleNamespace(fargate=SimpleNamespace(tasks=[]))
 
     def allow(self, user_id: int) -> None:
         self.allowed.append(user_id)
@@ -88,7 +92,7 @@ def test_a_message_shows_reply_path_provider_time_and_quota(chat: Chat, stage: S
     assert stage.written == ["Hello"]
     assert "assistant> You said [b]Hello[/b]" in shown
     assert "PrepareTurn → RouteTurn → AskCopilot → DeliverReply" in shown
-    assert "delivered, answered by copilot · 0.0" in shown
+    assert "delivered, answered by copilot · " in shown
     assert "copilot 65 of 66 today" in shown
 
 
@@ -166,12 +170,33 @@ def test_faults_are_ordered_and_taken_back(chat: Chat, stage: StageDouble, scree
         (":fault copilot 529", "copilot has no fault '529'"),
         (":help", ":quit"),
         (":quota", "copilot 65 of 66 today"),
+        (":agent", "no agent was started so far"),
     ],
 )
 def test_other_commands_and_mistakes(chat: Chat, screen: StringIO, line: str, said: str) -> None:
     chat.take(line)
 
     assert said in screen.getvalue()
+
+
+def test_what_an_agent_takes_is_told(chat: Chat, stage: StageDouble, screen: StringIO) -> None:
+    tasks = [
+        {"taskArn": "one", "lastStatus": "STOPPED", "containers": [{"exitCode": 0}]},
+        {"taskArn": "two", "lastStatus": "RUNNING", "containers": [{}]},
+    ]
+    ready = '{"message": "OpenClaw takes messages", "seconds": {"all": 12.5}}'
+    stage.cloud.fargate = SimpleNamespace(
+        tasks=tasks,
+        logs=lambda task_arn: [ready],
+        processes=lambda task_arn: [Process(1, ("python", "-m", "local.clocked", "agent"), 90.4)],
+        folder=lambda task_arn: Path("/somewhere") / task_arn,
+    )
+
+    chat.take(":agent")
+
+    shown = screen.getvalue()
+    assert "STOPPED, exit status 0" in shown
+    assert "RUNNING, takes messages; bridge 90 MB, gateway 0 MB, others 0 MB; its folder is /somewhere/two" in shown
 
 
 @pytest.mark.parametrize(
