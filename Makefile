@@ -16,7 +16,7 @@ export PYTHONPATH := layers/core/src:functions:container:.
 export SAM_CLI_TELEMETRY := 0
 export AWS_DEFAULT_REGION ?= eu-west-1
 
-.PHONY: help demo agent-demo test check local bench build lint clean agent-test image image-test
+.PHONY: help demo agent-demo test check local bench build lint clean agent-test image image-test node
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -77,16 +77,20 @@ $(BUILD)/.built: .venv/.installed $(SHIPPED)
 	@touch $@
 
 # Node comes from npm, too, so that nothing but an npm of any version has to be there; the pins are in one file.
-$(NODE)/.installed: .venv/.installed $(PINS)/package.json $(PINS)/package-lock.json
+$(NODE)/.installed: $(PINS)/package.json $(PINS)/package-lock.json | .venv/.installed
+	@if [ -e $@ ] && cmp -s $(PINS)/package.json $(NODE)/openclaw/package.json && cmp -s $(PINS)/package-lock.json $(NODE)/openclaw/package-lock.json; \
+	  then touch $@; else $(MAKE) --no-print-directory node; fi
+
+node: # what the pins say, anew
 	@command -v npm >/dev/null || { echo "npm is needed to install Node and OpenClaw into $(NODE); it comes with any Node."; exit 1; }
 	@echo "Installing Node and OpenClaw into $(NODE) (about a minute, 0.9 GB)…"
-	@mkdir -p $(NODE)/runtime $(NODE)/openclaw
+	@mkdir -p $(NODE)/runtime $(NODE)/openclaw && rm -f $(NODE)/.installed
 	@cp $(PINS)/package.json $(PINS)/package-lock.json $(PINS)/.npmrc $(NODE)/openclaw/
 	@echo '{"private": true}' >$(NODE)/runtime/package.json
 	@cd $(NODE)/runtime && npm install --no-save --no-package-lock --no-audit --no-fund --loglevel=error \
 	  "node@$$(python -c 'import json; print(json.load(open("../openclaw/package.json"))["engines"]["node"])')"
 	@cd $(NODE)/openclaw && PATH="$(CURDIR)/$(NODE)/runtime/node_modules/node/bin:$$PATH" npm ci --loglevel=error
-	@touch $@
+	@touch $(NODE)/.installed
 
 clean: ## remove what the commands made
 	rm -rf .venv .aws-sam .node build .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
