@@ -17,6 +17,7 @@ _OF_THE_AGENT = (
     re.compile(r"^\[\w{3} \d{4}-\d\d-\d\d \d\d:\d\d \w+\] ", re.MULTILINE),
     re.compile(r"^\[Retry after the previous model attempt failed or timed out\]\s*", re.MULTILINE),
     re.compile(r"\n\nRuntime: agent=[^\n]*$"),
+    re.compile(r"\s*<task>.*</task>", re.DOTALL),
 )
 """What OpenClaw and the bridge put round a message."""
 
