@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return agent_demo.run(console, build_dir=parsed.build_dir, output=parsed.output)
         return _demo(parsed, console)
     except StageError as error:
-        console.print(str(error), style="bold red", markup=False)
+        console.print(str(error), style="bold red", markup=False, highlight=False, soft_wrap=True)
         return _CANNOT_RUN
     except KeyboardInterrupt:
         console.print("stopped")
