@@ -51,6 +51,7 @@ def back_up(
         generation=head.generation,
         created_at=int(at),
         parent=head.key,
+        gc_epoch=head.gc_epoch,
         contained=NOTHING,
         trees={Root.WORKSPACE: entries},
         left_out=[],

@@ -46,3 +46,20 @@ def test_a_reminder_becomes_a_turn(deployed: Deployed, log: io.StringIO) -> None
         "gone",
     ]
     assert "secretly" not in log.getvalue()
+
+
+def test_what_an_answer_proposes_is_set_by_confirm(deployed: Deployed) -> None:
+    scheduler = boto3.client("scheduler")
+    scheduler.create_schedule_group(Name=REMINDERS["REMINDER_GROUP"])
+    deployed.allow(ME)
+    deployed.post(deployed.outside.updates.text(ME, "Say after me:\n/remind tomorrow at 9 call the dentist"))
+    route = deployed.call("prepare_turn", deployed.claim())
+    deployed.call("ask_copilot", route)
+    deployed.call("deliver_reply", route)
+    assert scheduler.list_schedules()["Schedules"] == []
+
+    deployed.post(deployed.outside.updates.text(ME, "/confirm"))
+
+    answer = deployed.outside.telegram.sent_to(ME)[-1].text
+    assert answer.startswith("I will remind you on Monday, 23 November 2026, 09:00 (UTC): call the dentist")
+    assert len(scheduler.list_schedules()["Schedules"]) == 1

@@ -41,12 +41,13 @@ _GONE = frozenset({"NoSuchKey", "404", "InvalidRange"})
 
 
 class S3Blobs:
-    """One chat's contents and manifests."""
+    """One chat's contents and manifests. `part_bytes`: what is larger goes in parts."""
 
-    def __init__(self, client: S3Client, bucket: str, chat_id: str) -> None:
+    def __init__(self, client: S3Client, bucket: str, chat_id: str, *, part_bytes: int = PART_BYTES) -> None:
         self._client = client
         self._bucket = bucket
         self._prefix = f"{PREFIX}{chat_id}/"
+        self._part_bytes = part_bytes
 
     def put(self, digest: str, data: bytes) -> None:
         """Keep a content; S3 refuses what is not what its name says."""
@@ -110,8 +111,8 @@ class S3Blobs:
         from s3transfer.manager import TransferConfig, TransferManager  # noqa: PLC0415 (most who read need none)
 
         config = TransferConfig(
-            multipart_threshold=PART_BYTES,
-            multipart_chunksize=PART_BYTES,
+            multipart_threshold=self._part_bytes,
+            multipart_chunksize=self._part_bytes,
             max_request_concurrency=_PARTS_AT_A_TIME,
             max_submission_concurrency=2,  # each holds a part that it has read
             max_request_queue_size=_PARTS_AT_A_TIME,

@@ -98,6 +98,7 @@ class Archive:
             generation=generation.number,
             created_at=int(clock.now()),
             parent=head.key,
+            gc_epoch=head.gc_epoch,
         )
         data = manifest.encoded(made)
         entry = entry_of(made, manifest.digest_of(data))

@@ -21,7 +21,6 @@ from assistant.workspace import descriptors, manifest
 from assistant.workspace.manifest import MEMORY, as_name
 from assistant.workspace.model import NOTHING, Head, LeftOut, Manifest, Root, Snapshot, Unkept, Why
 from assistant.workspace.planning import kept_back, listed, total, uploads
-from assistant.workspace.transfers import SMALL_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -110,6 +109,7 @@ class Backup:
         self._clock = clock
         self._transfers = transfers
         self._copies: dict[tuple[Root, str], Path] = {}
+        self._doubtful: tuple[Snapshot, Manifest] | None = None
 
     def __call__(self, contained: Contained, *, if_changed: Root | None = None) -> BackedUp:
         """Keep what there is now.
@@ -123,6 +123,7 @@ class Backup:
             Stopped: an end was asked for.
             OSError: a root can't be read.
         """
+        self._clear_doubt()
         try:
             if if_changed is not None and not self._has_changed(if_changed):
                 return BackedUp(Came.UNCHANGED, self._head.number)
@@ -167,14 +168,18 @@ class Backup:
             generation=self._generation.number,
             created_at=int(self._clock.now()),
             parent=self._head.key,
+            gc_epoch=self._head.gc_epoch,
             contained=contained,
             trees={root: listed(tree) for root, tree in trees.items()},
             left_out=left_out,
         )
         snapshot = self._put(made)
-        if not self._snapshots.commit(self._generation, snapshot, self._head) and not self._is_mine(snapshot):
-            return self._refused()
-        self._head, self._parent = head_of(snapshot, self._head), made
+        self._doubtful = snapshot, made
+        if not self._snapshots.commit(self._generation, snapshot, self._head):
+            now = self._snapshots.head(self._generation.chat_id)
+            if now.key != snapshot.key:  # else an earlier try of the same was made, and its answer was lost
+                return self._refused(now)
+        self._settle(snapshot, made)
         size = sum(upload.size for upload in uploaded)
         return BackedUp(Came.COMMITTED, made.number, len(uploaded), size, len(left_out))
 
@@ -186,12 +191,19 @@ class Backup:
         self._transfers.check()
         return snapshot
 
-    def _is_mine(self, snapshot: Snapshot) -> bool:
-        """Whether it was committed although nobody said so: the answer to an earlier try may have been lost."""
-        return self._snapshots.head(self._generation.chat_id).key == snapshot.key
+    def _clear_doubt(self) -> None:
+        """Find out whether a commit was made whose end nobody knows: its answer was lost."""
+        if self._doubtful is not None:
+            snapshot, made = self._doubtful
+            if self._snapshots.head(self._generation.chat_id).key == snapshot.key:
+                self._settle(snapshot, made)
+            self._doubtful = None
 
-    def _refused(self) -> BackedUp | None:
-        now = self._snapshots.head(self._generation.chat_id)
+    def _settle(self, snapshot: Snapshot, made: Manifest) -> None:
+        self._head, self._parent, self._doubtful = head_of(snapshot, self._head), made, None
+
+    def _refused(self, now: Head) -> BackedUp | None:
+        self._doubtful = None
         if now.generation != self._generation.number or now.key != self._head.key:
             return BackedUp(Came.REPLACED, now.number)
         self._head = now
@@ -253,7 +265,7 @@ class Backup:
                 return False
             source = Proven(opened, upload, self._transfers.check)
             try:
-                if upload.size <= SMALL_BYTES:
+                if upload.size <= self._transfers.small_bytes:
                     self._blobs.put(upload.digest, source.whole())
                 else:
                     self._blobs.put_from(upload.digest, source)

@@ -24,7 +24,9 @@ __pycache__/
 # What belongs to a database that is open
 *-wal
 *-shm
-*-journal
+*.db-journal
+*.sqlite-journal
+*.sqlite3-journal
 """
 """A rule in `.clawignore` that begins with `!` takes one back."""
 

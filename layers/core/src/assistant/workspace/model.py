@@ -108,6 +108,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         generation: of the agent that made it.
         created_at: epoch seconds.
         parent: key of the manifest before it.
+        gc_epoch: when it was made. A manifest that was put before a collection began may be deleted by it, and so must
+            not be the same one that is committed afterwards.
         contained: of the conversation.
         trees: the entries of each root, by path.
         left_out: what it does not hold.
@@ -118,6 +120,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     generation: Count
     created_at: Count
     parent: str | None
+    gc_epoch: Count
     contained: Contained
     trees: dict[Root, list[Entry]]
     left_out: list[LeftOut]

@@ -18,7 +18,6 @@ from assistant.workspace.manifest import as_name
 from assistant.workspace.model import NOTHING, File, Folder, Link, Root
 from assistant.workspace.planning import total, uploads
 from assistant.workspace.scanning import digest_of_file
-from assistant.workspace.transfers import SMALL_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -147,6 +146,7 @@ class Restoring:
                 trees,
                 self._places.owner,
                 self._blobs,
+                self._transfers.small_bytes,
             )
             filling.make_folders()
             self._transfers.each(filling.fetch, uploads(trees, ()))
@@ -183,6 +183,7 @@ class _Filling:
     trees: Trees
     owner: int
     blobs: Blobs
+    small_bytes: int
 
     def make_folders(self) -> None:
         """All folders, for us alone, so that everything can be put into them."""
@@ -192,7 +193,7 @@ class _Filling:
 
     def fetch(self, upload: Upload) -> None:
         """Fetch a content into every place that has it."""
-        if upload.size <= SMALL_BYTES:
+        if upload.size <= self.small_bytes:
             data = self._proven(upload)
             for root, path in upload.places:
                 with self._made(root, path) as opened:

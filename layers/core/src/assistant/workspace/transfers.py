@@ -24,10 +24,12 @@ class Transfers:
 
     Args:
         threads: how many at a time.
+        small_bytes: a content up to this size is held in memory.
     """
 
-    def __init__(self, threads: int = THREADS) -> None:
+    def __init__(self, threads: int = THREADS, small_bytes: int = SMALL_BYTES) -> None:
         self.threads = threads
+        self.small_bytes = small_bytes
         self._stop = threading.Event()
 
     def stop(self) -> None:
@@ -42,16 +44,15 @@ class Transfers:
     def each[T, R](self, work: Callable[[T], R], parts: Iterable[T]) -> list[R]:
         """Do the work with every part; what one raises, after all that had begun have ended."""
         waiting = list(parts)
-        if not waiting:
-            return []
+        if min(self.threads, len(waiting)) <= 1:
+            return [self._one(work, part) for part in waiting]
         failed = threading.Event()
 
         def one(part: T) -> R | None:
             if failed.is_set():
                 return None
-            self.check()
             try:
-                return work(part)
+                return self._one(work, part)
             except BaseException:
                 failed.set()
                 raise
@@ -65,3 +66,7 @@ class Transfers:
         if errors:
             raise errors[0]
         return [future.result() for future in futures]  # type: ignore[misc]  # none of them was left undone
+
+    def _one[T, R](self, work: Callable[[T], R], part: T) -> R:
+        self.check()
+        return work(part)
