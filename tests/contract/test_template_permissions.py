@@ -123,7 +123,7 @@ def test_the_owner_is_told_by_the_asks_and_by_those_who_bury_agents() -> None:
     tellers = {grant.role for grant in GRANTS if "TellOwner.Arn" in grant.resources}
 
     asks = {f"{provider.state}Role" for provider in load_chain().providers}
-    assert tellers == asks | {"AgentStoppedRole", "SweepRole"}
+    assert tellers == asks | {"AgentStoppedRole", "SweepRole", "StartAgentRole"}
 
 
 def test_a_wildcard_in_a_resource_stands_for_what_has_no_name_yet() -> None:

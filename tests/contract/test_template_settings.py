@@ -41,7 +41,7 @@ SETTINGS_OF: dict[str, tuple[type, ...]] = {
     "FireReminder": (settings.FiringSettings,),
     "SendDocument": (settings.DocumentSettings,),
     "ForgetChat": (settings.ForgettingSettings,),
-    "StartAgent": (settings.StartAgentSettings,),
+    "StartAgent": (settings.StartAgentSettings, settings.TendingSettings),
     "AgentStopped": (settings.TendingSettings,),
     "ShutDownIdle": (settings.ShutDownSettings,),
     "CorrectLedger": (settings.CorrectionSettings, settings.ChainSettings),

@@ -85,8 +85,8 @@ class Fleet:
 
     def __post_init__(self) -> None:
         self.agents = DynamoAnsweringAgents(self.world.runtime, self.world.clock, self.world.turns)
-        self.start = StartAgent(self.agents, self.world.turns, self.tasks, self.tokens, self.world.clock)
         self.stopped = AgentStopped(self.agents, self.world.turns, self.tokens, self.world.owner)
+        self.start = StartAgent(self.agents, self.world.turns, self.tasks, self.tokens, self.stopped, self.world.clock)
 
     def turn(self, text: str = "do something") -> TurnClaim:
         """An open turn."""
@@ -261,6 +261,8 @@ def test_a_generation_that_was_replaced_writes_nothing_any_more(fleet: Fleet) ->
     fleet.world.clock.advance(LEASE_SECONDS + 1)  # paused through a change of the lease
     assert fleet.start.wake(CHAT, starter="another") == "started"
     new = fleet.container()
+    assert fleet.tokens.ended == [("token", "AgentInterrupted")]
+    assert fleet.hand_over(claim, "again") == "running"
 
     assert not old.renew(idle_after=IDLE_SECONDS)
     assert not old.answer(mail, answered("of the dead"))
@@ -341,6 +343,7 @@ def _dead(*_: object) -> bool:
 def test_the_event_of_an_old_task_leaves_the_new_one_alone(fleet: Fleet) -> None:
     fleet.start.wake(CHAT, starter="one")
     fleet.world.clock.advance(START_SECONDS + 1)
+    fleet.start.wake(CHAT, starter="two")
     fleet.hand_over(fleet.turn())
     fleet.container()
 
@@ -428,8 +431,9 @@ def test_mail_of_an_older_claim_takes_over_nothing(fleet: Fleet) -> None:
 
 def test_mail_that_was_taken_by_one_that_died_is_taken_by_the_next(fleet: Fleet) -> None:
     fleet.hand_over(fleet.turn())
-    fleet.container().next()
-    fleet.world.clock.advance(LEASE_SECONDS + 1)
+    dead = fleet.container()
+    dead.next()
+    fleet.agents.close(dead.generation, crashed=True, killer=1, kills=1)  # and nothing was given back yet
     fleet.start.wake(CHAT, starter="two")
 
     taken = fleet.container().next()

@@ -214,7 +214,7 @@ def test_a_turn_that_killed_two_agents_keeps_no_other_from_them(fleet: Tended) -
     mail = box.next()
     assert mail is not None
     assert box.answer(mail, answered())
-    assert (fleet.agent.crashes, fleet.agent.killer, fleet.agent.kills) == (None, None, None)
+    assert (fleet.agent.crashes, fleet.agent.crashed_at) == (None, None)
 
 
 def test_two_turns_that_killed_an_agent_each_are_tried_again(fleet: Tended) -> None:

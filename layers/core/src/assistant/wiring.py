@@ -396,7 +396,7 @@ def start_agent() -> StartAgent:
     from assistant.turns.agents import StartAgent
 
     needs = settings.from_environment(settings.StartAgentSettings)
-    return StartAgent(_agents(needs.runtime_table), _turns(needs), _tasks(needs), _tokens(), _clock)
+    return StartAgent(_agents(needs.runtime_table), _turns(needs), _tasks(needs), _tokens(), agent_stopped(), _clock)
 
 
 def agent_stopped() -> AgentStopped:

@@ -33,7 +33,6 @@ KEPT_SECONDS = 2 * 86400
 _TRIES = 5
 _MINE = "generation = :generation"
 _STATUS = {"#status": "status"}
-_HELD = "#status IN (:starting, :running, :stopping) AND lease_until > :now"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +99,13 @@ class DynamoAgents:
                 "generation = if_not_exists(generation, :zero) + :one",
                 "due_at = if_not_exists(due_at, :due)",
             ],
-            condition=f"(attribute_not_exists(#status) OR #status = :stopped OR NOT ({_HELD})) AND ({_MAY_START})",
+            condition=f"(attribute_not_exists(#status) OR #status = :stopped) AND {_MAY_START}",
             names=_STATUS,
             values={
                 "zero": 0,
                 "one": 1,
-                "now": now,
+                "stopped": AgentStatus.STOPPED,
                 "due": now + START_SECONDS,
-                **_STATUSES,
                 **{f"crashes{crashes}": crashes for crashes, _ in PATIENCE},
                 **{f"before{crashes}": now - seconds for crashes, seconds in PATIENCE},
             },
@@ -359,7 +357,6 @@ def _counting(*, crashed: bool) -> Mapping[str, Value]:
 
 
 _ONE_CRASH_MORE = "crashes = if_not_exists(crashes, :none_yet) + :one"
-_STATUSES: Mapping[str, Value] = {status.lower(): status for status in AgentStatus}
 _STOPPED: Mapping[str, Value | None] = {
     "status": AgentStatus.STOPPED,
     "lease_until": 0,
@@ -370,7 +367,7 @@ _STOPPED: Mapping[str, Value | None] = {
     "stop_asked_at": None,
     "stop_forced": None,
 }
-_NO_FAULT: Mapping[str, Value | None] = {"crashes": None, "crashed_at": None, "killer": None, "kills": None}
+_NO_FAULT: Mapping[str, Value | None] = {"crashes": None, "crashed_at": None}
 _RESTING: Mapping[str, Value | None] = {"due_kind": None, "due_at": None}
 _MAY_START = " AND ".join(
     f"(attribute_not_exists(crashes) OR crashes < :crashes{crashes} OR crashed_at <= :before{crashes})"

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from assistant.errors import AgentInterrupted, AgentUnavailable
+from assistant.errors import AgentFailed, AgentInterrupted, AgentUnavailable
 from assistant.turns.model import TURN_SECONDS
 
 if TYPE_CHECKING:
     from assistant.turns.model import Answered, TurnClaim
     from assistant.turns.ports import Agents, AnsweringAgents, Clock, Tasks, TaskTokens, Turns
+    from assistant.turns.tending import AgentStopped
 
 START_SECONDS = 240
 """Lease of a start: a container that has not reported by then is not coming."""
@@ -50,8 +51,8 @@ class Agent:
         stop_forced: it may take no work any more: its task is being stopped.
         crashes: ends by its own fault in a row, without an answer or an orderly end between them.
         crashed_at: the last of them.
-        killer: the turn that was running at the last of them, and
-        kills: how often in a row it was that one.
+        killer: the turn over which one died last, and
+        kills: how many in a row died over that one.
         snapshot_key: the manifest of the workspace that was committed last, and
         snapshot_hash: its SHA-256.
         gc_epoch: raised by each collection of what no snapshot needs.
@@ -127,12 +128,16 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class StartAgent:
-    """Hands a turn to the chat's agent, and starts one if none runs."""
+    """Hands a turn to the chat's agent, and starts one if none runs.
+
+    `stopped`: gives back what an agent held that was not heard of again.
+    """
 
     agents: Agents
     turns: Turns
     tasks: Tasks
     tokens: TaskTokens
+    stopped: AgentStopped
     clock: Clock
 
     def __call__(self, claim: TurnClaim, token: str) -> str:
@@ -180,15 +185,9 @@ class StartAgent:
         Raises:
             AgentUnavailable: no task can be had, or the last ones failed by their own fault.
         """
-        generation = self.agents.begin(chat_id, starter=starter)
+        generation = self.agents.begin(chat_id, starter=starter) or self._in_doubt(chat_id, starter)
         if generation is None:
-            agent = self.agents.read(chat_id)
-            if not agent.is_held(self.clock.now()) and agent.may_start_at() > self.clock.now():
-                raise AgentUnavailable(f"it ended by its own fault {agent.crashes} times in a row")
-            mine = agent.status == AgentStatus.STARTING and agent.started_by == starter and agent.task_arn is None
-            if not mine:
-                return "running"
-            generation = Generation(chat_id, agent.generation)
+            return "running"
         try:
             task_arn = self.tasks.run(generation)
         except AgentUnavailable:
@@ -196,6 +195,19 @@ class StartAgent:
             raise
         self.agents.note_task(generation, task_arn)
         return "started"
+
+    def _in_doubt(self, chat_id: str, starter: str) -> Generation | None:
+        """The generation to be started although one could not be begun; None: there is one."""
+        agent, now = self.agents.read(chat_id), self.clock.now()
+        if not agent.is_held(now):
+            if agent.status != AgentStatus.STOPPED:
+                dead = Generation(chat_id, agent.generation)
+                self.stopped(dead, crashed=True, reason="it was not heard of again")
+                return self.agents.begin(chat_id, starter=starter)
+            if agent.may_start_at() > now:
+                raise AgentUnavailable(f"it ended by its own fault {agent.crashes} times in a row")
+        mine = agent.status == AgentStatus.STARTING and agent.started_by == starter and agent.task_arn is None
+        return Generation(chat_id, agent.generation) if mine else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,10 +267,12 @@ class Mailbox:
     def _settled(self, mail: Mail) -> bool:
         """Whether the turn needs no run: then it is finished."""
         turn = self.turns.read(self.generation.chat_id, mail.number)
-        if turn is not None and turn.is_open(mail.epoch):
-            return False
-        self._finish(mail)
-        return True
+        if turn is None or not turn.is_open(mail.epoch):
+            self._finish(mail)
+            return True
+        if turn.killed_agent:
+            self.fail(mail, AgentFailed("agents have died over it"))
+        return bool(turn.killed_agent)
 
     def _finish(self, mail: Mail) -> None:
         token = self._token(mail)

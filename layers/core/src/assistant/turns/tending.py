@@ -57,8 +57,11 @@ class AgentStopped:
             What was done, for the log: `stopped`, or `replaced` when a later generation is at work already.
         """
         before = self.agents.read(generation.chat_id)
-        killer = before.in_flight
-        kills = None if killer is None else (before.kills or 0) * (before.killer == killer) + 1
+        if before.generation != generation.number:
+            return "replaced"
+        killer, kills = _blamed(before)
+        if crashed and (kills or 0) >= KILLS:
+            self._keep_from_agent(generation.chat_id, killer)  # before the next one can begin, and take it
         agent = self.agents.close(generation, crashed=crashed, killer=killer, kills=kills)
         if agent is None:
             return "replaced"
@@ -74,12 +77,15 @@ class AgentStopped:
         if turn is not None and turn.status in _ANSWERED:
             self.tokens.succeed(mail.task_token)
         elif mail.number == agent.killer and (agent.kills or 0) >= KILLS:
-            claim = TurnClaim(ChatClaim(generation.chat_id, mail.epoch), mail.number)
-            self.turns.keep_from_agent(claim)
             self.tokens.fail(mail.task_token, AgentFailed("the agent died over it more than once"))
         else:
             self.tokens.fail(mail.task_token, AgentInterrupted("the agent's task ended"))
         self.agents.discard(generation, mail.number)
+
+    def _keep_from_agent(self, chat_id: str, number: int | None) -> None:
+        for mail in self.agents.mail(chat_id):
+            if mail.number == number:
+                self.turns.keep_from_agent(TurnClaim(ChatClaim(chat_id, mail.epoch), mail.number))
 
     def _tell(self, chat_id: str, agent: Agent, reason: str) -> None:
         """The owner hears of what will hardly mend by itself, when it is noticed."""
@@ -87,6 +93,14 @@ class AgentStopped:
             self.owner.tell(Notice("turn_kills_agent", reason=reason, chat_id=chat_id))
         if agent.crashes == PATIENCE[0][0]:
             self.owner.tell(Notice("agent_fails", reason=reason, chat_id=chat_id))
+
+
+def _blamed(agent: Agent) -> tuple[int | None, int | None]:
+    """Over which turn agents die, and how often in a row, if this one died just now."""
+    if agent.in_flight is None:
+        return agent.killer, agent.kills
+    again = agent.in_flight == agent.killer
+    return agent.in_flight, (agent.kills or 0) * again + 1
 
 
 @dataclass(frozen=True, slots=True)
