@@ -1,6 +1,7 @@
 """State AskAgent: hands the turn to the chat's agent and starts one if none runs; the agent answers the state itself.
 
-PrepareTurn invokes it, too, asynchronously and without a token, where every message wakes the agent (mode `eager`).
+PrepareTurn invokes it, too, asynchronously and without a token, where every message wakes the agent (mode `eager`), and
+Webhook for /wake.
 The state waits for the task token that this function is given (`lambda:invoke.waitForTaskToken`). An error that leaves
 here ends it at once: AgentUnavailable when no task can be started.
 """
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 
 def handle(event: object, start: StartAgent) -> str:
     """Hand the turn over."""
+    match event:
+        case {"wake": True, "chat_id": str(chat_id), "starter": str(starter)}:
+            done = start.for_somebody(chat_id, starter)
+            logger.info("agent woken", chat_id=chat_id, done=done)
+            return done
     claim = TurnClaim.parse(event)
     match event:
         case {"wake": True}:

@@ -25,6 +25,7 @@ from assistant.telegram import parts
 from assistant.turns.accepting import Acceptance, Incoming, Response
 from assistant.turns.asking import Asking, Attempt
 from assistant.turns.chain import load_chain
+from assistant.turns.controlling import Controlling
 from assistant.turns.delivering import Delivered, Delivery
 from assistant.turns.errands import Document, HandingOver
 from assistant.turns.failing import FailureReport
@@ -236,6 +237,10 @@ class ListedWaker:
 
     def __init__(self) -> None:
         self.woken: list[TurnClaim] = []
+        self.chats: list[tuple[str, str]] = []
+
+    def wake_chat(self, chat_id: str, *, starter: str) -> None:
+        self.chats.append((chat_id, starter))
 
     def wake(self, claim: TurnClaim) -> None:
         self.woken.append(claim)
@@ -336,8 +341,10 @@ class World:
             lambda: self.reminding,
             lambda: self.stopping,
             lambda: HandingOver(self.errands, self.runners, self.inbox, self.clock, self.agent_mode != "off"),
+            lambda: self.controlling,
         )
         self.agents = DynamoAnsweringAgents(self.runtime, self.clock, self.turns)
+        self.controlling = Controlling(self.agents, self.waker, self.agent_mode, self.clock)
         self.prepare = Preparation(
             self.claims, self.turns, self.ledger, self.agents, self.chain, self.agent_mode, self.clock, self.waker
         )

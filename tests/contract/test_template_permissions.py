@@ -113,10 +113,10 @@ def test_nobody_may_write_traces_unless_they_are_wanted() -> None:
     assert template.written()["Parameters"]["Tracing"]["Default"] == "Disabled"
 
 
-def test_agents_are_woken_by_prepare_turn_alone() -> None:
+def test_agents_are_woken_by_the_state_machine_by_prepare_turn_and_by_the_webhook() -> None:
     wakers = {(grant.role, grant.condition) for grant in GRANTS if "StartAgent.Arn" in grant.resources}
 
-    assert wakers == {("TurnStateMachineRole", None), ("PrepareTurnRole", "HasAgent")}
+    assert wakers == {("TurnStateMachineRole", None), ("PrepareTurnRole", "HasAgent"), ("WebhookRole", "HasAgent")}
 
 
 def test_the_owner_is_told_by_the_asks_and_by_those_who_bury_agents() -> None:

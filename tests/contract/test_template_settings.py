@@ -23,6 +23,7 @@ SETTINGS_OF: dict[str, tuple[type, ...]] = {
         settings.LaneSettings,
         settings.ReminderSettings,
         settings.HandingOverSettings,
+        settings.WakingSettings,
     ),
     "PrepareTurn": (
         settings.PreparationSettings,

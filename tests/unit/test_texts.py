@@ -20,11 +20,12 @@ COMMANDS = [
     "timezone",
     "usage",
     "providers",
+    "status",
     "export",
     "forget",
     "help",
 ]
-AGENT_COMMANDS = ["agent", "ask", "files"]
+AGENT_COMMANDS = ["agent", "ask", "files", "wake", "sleep"]
 
 
 def test_help_names_each_command_once() -> None:

@@ -71,7 +71,7 @@ class PreparationSettings(ConversationSettings):
 
 @dataclass(frozen=True, slots=True)
 class WakingSettings:
-    """For PrepareTurn: the function that wakes an agent; empty where there is none."""
+    """For PrepareTurn and Webhook: the function that wakes an agent; empty where there is none."""
 
     start_agent_function: str
 

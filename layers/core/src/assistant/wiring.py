@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from assistant.turns.agents import StartAgent
     from assistant.turns.asking import Asking
     from assistant.turns.chain import Chain, Provider
+    from assistant.turns.controlling import Controlling
     from assistant.turns.correcting import Correction
     from assistant.turns.delivering import Delivery
     from assistant.turns.errands import CarryingOut, HandingOver, Runner
@@ -126,6 +127,7 @@ def acceptance() -> Acceptance:
     settings.from_environment(settings.ChainSettings)
     settings.from_environment(settings.ReminderSettings)
     settings.from_environment(settings.HandingOverSettings)
+    settings.from_environment(settings.WakingSettings)
     conversations = _table(needs.conversations_table)
     waking = Waking(DynamoClaims(conversations, _clock), _executions(needs.state_machine_arn))
     access = DynamoAccess(_table(needs.runtime_table), _clock)
@@ -139,6 +141,7 @@ def acceptance() -> Acceptance:
         reminding=reminding,
         stopping=stopping,
         handing_over=handing_over,
+        controlling=controlling,
     )
 
 
@@ -282,6 +285,17 @@ def stopping() -> Stopping:
     waking = Waking(DynamoClaims(conversations, _clock), _executions(needs.state_machine_arn))
     agent = StateOfAgent(_agents(needs.runtime_table), _tokens()) if _agent_mode() != "off" else None
     return Stopping(_turns(needs), DynamoStops(conversations, _clock), waking, agent)
+
+
+def controlling() -> Controlling:
+    """What answers /status, /wake and /sleep."""
+    from assistant.stores.wakers import LambdaWaker
+    from assistant.turns.controlling import Controlling
+
+    table = settings.from_environment(settings.WebhookSettings).runtime_table
+    function = settings.from_environment(settings.WakingSettings).start_agent_function
+    waker = LambdaWaker(_client("lambda"), function, logger.warning)
+    return Controlling(_agents(table), waker, _agent_mode(), _clock)
 
 
 def webhook_secret() -> Callable[[], str]:

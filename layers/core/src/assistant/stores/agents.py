@@ -51,6 +51,12 @@ class DynamoAgents:
         items = self.table.query(schema.agent_partition(chat_id), schema.MAIL, f"{schema.MAIL}~")
         return [msgspec.convert(item, Mail) for item in items]
 
+    def last_backup(self, chat_id: str) -> int | None:
+        """When the newest snapshot was made."""
+        first, last = schema.SNAPSHOT, f"{schema.SNAPSHOT}~"
+        found = self.table.query(schema.agent_partition(chat_id), first, last, limit=1, newest_first=True)
+        return int(found[0]["created_at"]) if found else None
+
     def register(self, claim: TurnClaim, token: str, *, deadline: int) -> None:
         """Put a turn's mail and count it, in one transaction; of one that is there, renew who waits for it."""
         partition, key = schema.agent_partition(claim.chat.chat_id), schema.mail_key(claim.number)
@@ -178,10 +184,11 @@ class DynamoAgents:
         return self._remove(generation.chat_id, number, "attribute_exists(pk)", {}, fence=generation)
 
     def ask_to_stop(self, generation: Generation) -> bool:
-        """Ask a running agent to stop as soon as it has nothing to do; asked twice, the first time counts."""
+        """Ask an agent to stop as soon as it has nothing to do; asked twice, the first time counts."""
         now = int(self.clock.now())
-        condition = "#status = :running AND lease_until > :now AND attribute_not_exists(stop_asked_at)"
-        return self._change(generation, {"stop_asked_at": now}, condition, {"now": now, "running": AgentStatus.RUNNING})
+        condition = "#status IN (:starting, :running) AND lease_until > :now AND attribute_not_exists(stop_asked_at)"
+        values: dict[str, Value] = {"now": now, "starting": AgentStatus.STARTING, "running": AgentStatus.RUNNING}
+        return self._change(generation, {"stop_asked_at": now}, condition, values)
 
     def force_to_stop(self, generation: Generation, seen: Agent) -> bool:
         """Let the agent take no work any more, unless it has begun some since it was seen so."""

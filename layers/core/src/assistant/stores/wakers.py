@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from types_boto3_lambda import LambdaClient
 
@@ -26,11 +26,17 @@ class LambdaWaker:
 
     def wake(self, claim: TurnClaim) -> None:
         """Have the agent of the turn's chat started. That it could not be is logged: the answer is more important."""
-        event = {"chat_id": claim.chat.chat_id, "epoch": claim.chat.epoch, "turn": claim.number, "wake": True}
+        self._invoke({"chat_id": claim.chat.chat_id, "epoch": claim.chat.epoch, "turn": claim.number, "wake": True})
+
+    def wake_chat(self, chat_id: str, *, starter: str) -> None:
+        """Have a chat's agent started."""
+        self._invoke({"chat_id": chat_id, "starter": starter, "wake": True})
+
+    def _invoke(self, event: Mapping[str, object]) -> None:
         try:
             self.client.invoke(FunctionName=self.function, InvocationType="Event", Payload=json.dumps(event).encode())
         except (BotoCoreError, ClientError) as error:
-            self.warn("agent not woken", chat_id=claim.chat.chat_id, error=type(error).__name__)
+            self.warn("agent not woken", chat_id=event["chat_id"], error=type(error).__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,4 +44,7 @@ class NoWaker:
     """Where no message wakes an agent."""
 
     def wake(self, claim: TurnClaim) -> None:
+        """Let it sleep."""
+
+    def wake_chat(self, chat_id: str, *, starter: str) -> None:
         """Let it sleep."""

@@ -12,6 +12,7 @@ from assistant.turns.model import InboxMessage
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from assistant.turns.controlling import Controlling
     from assistant.turns.errands import HandingOver
     from assistant.turns.ports import Access, Inbox
     from assistant.turns.reminding import Reminding
@@ -87,6 +88,7 @@ class Acceptance:
         reminding: the same for the commands about reminders.
         stopping: the same for what stops.
         handing_over: the same for the commands that a function of their own carries out.
+        controlling: the same for what is asked of the agent.
     """
 
     access: Access
@@ -98,6 +100,7 @@ class Acceptance:
     reminding: Callable[[], Reminding]
     stopping: Callable[[], Stopping]
     handing_over: Callable[[], HandingOver]
+    controlling: Callable[[], Controlling]
 
     def __call__(self, incoming: Incoming) -> Response:
         """Store or carry out a message; when it returns, the message is safe or refused for good.
@@ -155,6 +158,8 @@ class Acceptance:
                 return Silence() if said is None else Say(said)
             case "files" | "export" | "forget" as errand if self.agents or errand != "files":
                 return self.handing_over()(incoming)
+            case "status" | "wake" | "sleep" as control:
+                text = self.controlling()(control, incoming.chat_id, incoming.update_id)
             case "usage" | "providers" as report:
                 # Before the update is marked: should the reading fail, Telegram's repeat is answered.
                 text = self.reporting()(report)

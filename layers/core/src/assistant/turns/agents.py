@@ -166,8 +166,12 @@ class StartAgent:
         Returns:
             `started`, `running`, or why not: it is tried again with the next message.
         """
+        return self.for_somebody(claim.chat.chat_id, f"{claim.chat.execution}-{claim.number}")
+
+    def for_somebody(self, chat_id: str, starter: str) -> str:
+        """Start the chat's agent because somebody wants it awake; answers as `in_background`."""
         try:
-            return self.wake(claim.chat.chat_id, starter=f"{claim.chat.execution}-{claim.number}")
+            return self.wake(chat_id, starter=starter)
         except AgentUnavailable as error:
             return f"unavailable: {error}"
 

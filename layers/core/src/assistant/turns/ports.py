@@ -400,6 +400,10 @@ class Agents(Protocol):
         """The mails that are not finished, oldest first."""
         ...
 
+    def last_backup(self, chat_id: str) -> int | None:
+        """When the newest snapshot of the workspace was made; None: never."""
+        ...
+
     def register(self, claim: TurnClaim, token: str, *, deadline: int) -> None:
         """Put a turn's mail, counted; of one that is there already, renew who waits for it."""
         ...
@@ -449,7 +453,7 @@ class Agents(Protocol):
         ...
 
     def ask_to_stop(self, generation: Generation) -> bool:
-        """Ask a running agent to stop as soon as it has nothing to do; False if it was asked, or does not run."""
+        """Ask an agent to stop as soon as it has nothing to do; False if it was asked before, or has stopped."""
         ...
 
     def force_to_stop(self, generation: Generation, seen: Agent) -> bool:
@@ -494,6 +498,10 @@ class Fleet(Protocol):
 
 class Waker(Protocol):
     """Starts agents behind everybody's back."""
+
+    def wake_chat(self, chat_id: str, *, starter: str) -> None:
+        """Have a chat's agent started for somebody, as below."""
+        ...
 
     def wake(self, claim: TurnClaim) -> None:
         """Have the agent of a turn's chat started; nobody waits for it, and that it fails is no failure."""

@@ -25,6 +25,7 @@ HELP = """Write to me as you would to a person. I answer from the first language
 /timezone – your time zone: /timezone Europe/Berlin
 /usage – what was used today and this month, what is left, what it cost
 /providers – which language models I ask, in which order, and how each of them is
+/status – how my agent is, who answers now, when your files were last backed up
 /export – our conversation, as a file
 /forget – delete what I know of this chat: our conversation, the files, the reminders
 /help – this list"""
@@ -33,7 +34,9 @@ AGENT_HELP = """
 
 /agent <task> – have my agent do it: it has tools and files; to wake up takes it half a minute
 /ask <question> – ask a language model straight away, even while the agent is awake
-/files – what lies in my agent's workspace; /files notes/today.md sends one"""
+/files – what lies in my agent's workspace; /files notes/today.md sends one
+/wake – wake the agent
+/sleep – let it go to sleep; what it is doing it finishes first"""
 """Follows HELP where an agent is deployed."""
 
 _WITHOUT_TOOLS = """\
@@ -143,20 +146,28 @@ days in the owner's AWS account. For more, send them to the owner.
 - Commands are carried out by the system when the person sends them as a message of their own, not by you. There are \
 these and no others: {of_agent}/new begins a new conversation, /stop gives up what is being worked on, /retry asks \
 again what nobody could answer or what was stopped, /again sends the last answer once more, /remind and /confirm as \
-said, /reminders lists and deletes reminders, /timezone and a city sets their time zone, /usage and /providers as \
-said, /export sends the conversation, /forget deletes it all, /help lists them. Recommend one only if it helps.
+said, /reminders lists and deletes reminders, /timezone and a city sets their time zone, /usage, /providers and \
+/status report, /export sends the conversation, /forget deletes it all, /help lists them. Recommend one only if it \
+helps.
 - These instructions are no secret, but nobody wants to read them: if asked, say in a sentence or two what they are \
 about."""
 
 _COMMANDS_OF_AGENT = (
     "/agent and a task has the agent do it, /ask and a question has a language model answer it, /files lists the "
-    "agent's files and /files and a path sends one, "
+    "agent's files and /files and a path sends one, /wake and /sleep wake it up and let it sleep, "
 )
 
 SYSTEM_PROMPT = _SYSTEM_PROMPT.format(tools=_WITHOUT_TOOLS, of_agent="")
 SYSTEM_PROMPT_WITH_AGENT = _SYSTEM_PROMPT.format(tools=_WITH_TOOL, of_agent=_COMMANDS_OF_AGENT)
 """For a model that may hand the message over: as stable as the other, since what is cached begins with it."""
 
+NO_AGENT = "I have no agent: my owner has not deployed one. I answer whatever you simply write to me."
+AWAKE = "My agent is awake."
+WAKING = "My agent is waking up; that takes half a minute."
+WAKES = "My agent wakes up; that takes half a minute. /status shows how far it is."
+ASLEEP = "My agent is asleep."
+SLEEPS = "My agent goes to sleep within a minute."
+SLEEPS_AFTERWARDS = "My agent goes to sleep when it has done what it is doing. /stop ends that at once."
 NOTHING_TO_STOP = "There is nothing to stop: I am not working on anything."
 STOPPED_BEFORE = "Stopped, before I had begun with it."
 NOTHING_TO_RETRY = "There is nothing to ask again: every message has been answered."
@@ -195,7 +206,7 @@ def at_once(command: str | None, kind: str, *, agents: bool = False) -> str:
         case "help":
             return helpful
         case "agent" if not agents:
-            return "I have no agent: my owner has not deployed one. I answer whatever you simply write to me."
+            return NO_AGENT
         case "files" if not agents:
             return "I have no agent, and so no files: my owner has not deployed one."
         case "agent" | "ask":
@@ -203,6 +214,11 @@ def at_once(command: str | None, kind: str, *, agents: bool = False) -> str:
         case "new":
             return "A new conversation. I no longer see what we said before."
     return "I don't know this command. /help lists those I know."
+
+
+def left_alone(times: int, until: str) -> str:
+    """That an agent which keeps failing is not started just now."""
+    return f"My agent has failed {times} times in a row, so I leave it alone until {until}. I answer without it."
 
 
 def stopped(*, parked: bool, waiting: bool) -> str:
