@@ -28,7 +28,7 @@ def handle(
     event: Mapping[str, Any], accept: Acceptance, secret: Callable[[], str], bot_username: str
 ) -> dict[str, Any]:
     """Check the secret, read the update, accept it, answer with at most one method call."""
-    if not _authentic(event["headers"].get(SECRET_HEADER, ""), secret()):
+    if not _authentic(_sent_secret(event), secret()):
         logger.warning("wrong webhook secret")
         return {"statusCode": 401}
     try:
@@ -48,6 +48,11 @@ def handle(
         response=type(response).__name__,
     )
     return _answer(webhook_call(update, response))
+
+
+def _sent_secret(event: Mapping[str, Any]) -> str:
+    """What was sent as the secret: API Gateway writes names of headers in lower case, `sam local start-api` does not."""
+    return next((value for name, value in event["headers"].items() if name.lower() == SECRET_HEADER), "")
 
 
 def _authentic(sent: str, secret: str) -> bool:

@@ -1,4 +1,4 @@
-"""The local cloud's command line: `python -m local demo` and `python -m local chat`."""
+"""The local cloud's command line: `python -m local demo`, `python -m local chat`, `python -m local serve`."""
 
 import argparse
 import logging
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from local import agent_demo, caching, chat, demo, month
+from local import agent_demo, caching, chat, demo, month, serve
 from local.simulators.faults import Fault
 from local.simulators.outside import CONNECTIONS
 from local.stage import BUILD_DIR, StageError
@@ -73,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("moto").setLevel(logging.CRITICAL)
     console = Console()
     try:
+        if parsed.command == "serve":
+            return serve.run(console, build_dir=parsed.build_dir)
         if parsed.command == "chat":
             return chat.run(
                 console, build_dir=parsed.build_dir, simulate_all=parsed.simulated, agent_mode=parsed.agent or "off"
@@ -158,6 +160,8 @@ def _parser() -> argparse.ArgumentParser:
     day.add_argument("--output", type=Path, help="where the figures go (default build/demo.json)")
     _add_figures(day)
     talk = commands.add_parser("chat", help="chat with the assistant", description="Chat with the assistant.")
+    serving = commands.add_parser("serve", help="run until Ctrl-C, for `sam local` and the AWS CLI")
+    serving.add_argument("--build-dir", type=Path, default=BUILD_DIR, help="where `sam build` put the functions")
     for command in (day, talk):
         command.add_argument("--build-dir", type=Path, default=BUILD_DIR, help="where `sam build` put the functions")
         command.add_argument("--simulated", action="store_true", help="simulate all providers, whatever keys are set")

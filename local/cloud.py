@@ -88,6 +88,7 @@ class LocalCloud:
         environment: further variables by function.
         images: what stands for container images, beside `agent_image.NAME`.
         stop_limit_s: real seconds at most between SIGTERM and SIGKILL of a task.
+        also_on: another address of this machine to listen on, on the same port: containers do not reach loopback.
         without_patches: names of moto patches to leave out, for their tests.
     """
 
@@ -106,6 +107,7 @@ class LocalCloud:
         environment: Mapping[str, Mapping[str, str]] | None = None,
         images: Mapping[str, Image] | None = None,
         stop_limit_s: float = 30.0,
+        also_on: str = "",
         without_patches: tuple[str, ...] = (),
     ) -> None:
         if mode not in {"build", "source"}:
@@ -123,6 +125,7 @@ class LocalCloud:
         self._extra = environment or {}
         self._images = {agent_image.NAME: agent_image.image(), **(images or {})}
         self._stop_limit_s = stop_limit_s
+        self._also_on = also_on
         self._without_patches = without_patches
         self._mounts: dict[str, WsgiApp] = {}
         self._clients: dict[str, Any] = {}
@@ -175,7 +178,7 @@ class LocalCloud:
         if not self._running:
             return
         self._running = False
-        for part in ("_fargate", "_lambda_api", "_bus", "_runtime", "_engine", "_front", "_server"):
+        for part in ("_fargate", "_lambda_api", "_bus", "_runtime", "_engine", "_front", "_server", "_second_server"):
             if hasattr(self, part):
                 getattr(self, part).stop()
         for client in self._clients.values():
@@ -196,6 +199,31 @@ class LocalCloud:
     def endpoint(self) -> str:
         """Where AWS is: `http://127.0.0.1:PORT`."""
         return f"http://127.0.0.1:{self._server.port}"
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The template's parameters that were given, as they are."""
+        return dict(self._template.given)
+
+    def variables_outside(self, function: str, host: str) -> dict[str, str]:
+        """The environment of a function, by logical id, that runs where this machine is called `host`.
+
+        Its clock is its own.
+        """
+        found = self._runtime.function(function)
+        ours = self._variables(found, f"{function}.outside")
+        there = f"http://{host}:{self._server.port}"
+        addresses = {name: value.replace(self.endpoint, there) for name, value in ours.items() if "LOCAL_" not in name}
+        return {**found.environment, **addresses}
+
+    def credentials_of(self, function: str) -> dict[str, str]:
+        """Credentials of a function's role, by logical id, as environment variables."""
+        given = self._assume_role(self._runtime.function(function).role_arn)
+        return {
+            "AWS_ACCESS_KEY_ID": given["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": given["SecretAccessKey"],
+            "AWS_SESSION_TOKEN": given["SessionToken"],
+        }
 
     @property
     def admin_key(self) -> str:
@@ -401,6 +429,9 @@ class LocalCloud:
         )
         self._engine.start()
         self._server.start()
+        if self._also_on:
+            self._second_server = WebServer(self._serve, self._server.port, self._also_on)
+            self._second_server.start()
 
     def _serve(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         # Not the front itself: it needs the Lambda API, which needs the server's address.

@@ -171,15 +171,16 @@ class _Server(ThreadingMixIn, TCPServer):
 
 
 class WebServer:
-    """Serves a WSGI application on 127.0.0.1 from a daemon thread per connection.
+    """Serves a WSGI application, on loopback unless told otherwise, from a daemon thread per connection.
 
     Args:
         app: the application. Raising ConnectionError drops the connection without a further byte.
         port: 0 lets the system choose.
+        host: the address to listen on.
     """
 
-    def __init__(self, app: WsgiApp, port: int = 0) -> None:
-        self._server = _Server(("127.0.0.1", port), app)
+    def __init__(self, app: WsgiApp, port: int = 0, host: str = "127.0.0.1") -> None:
+        self._server = _Server((host, port), app)
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, name="front", daemon=True

@@ -147,6 +147,8 @@ def set_up(
     build_dir: Path = BUILD_DIR,
     simulate_all: bool = False,
     agent_mode: str = "off",
+    parameters: Mapping[str, str] | None = None,
+    also_on: str = "",
 ) -> Iterator[Stage]:
     """Start the cloud; stop it and everything that it started at the end.
 
@@ -156,6 +158,8 @@ def set_up(
         build_dir: Where `sam build` put the functions.
         simulate_all: Do not use real providers, even if the environment holds keys.
         agent_mode: When the agent answers (parameter `AgentMode`); `off` for no agent.
+        parameters: Template parameters beside the bot's name.
+        also_on: Another address to listen on.
 
     Raises:
         StageError: there is no build, no OpenClaw for the agent, or the cloud can't start with it.
@@ -165,8 +169,9 @@ def set_up(
     keys = {} if simulate_all else real_keys()
     cloud = LocalCloud(
         build_dir=build_dir,
-        parameters={"BotUsername": BOT_USERNAME, **_agent_parameters(agent_mode)},
+        parameters={"BotUsername": BOT_USERNAME, **_agent_parameters(agent_mode), **(parameters or {})},
         start=start,
+        also_on=also_on,
         real_providers=frozenset(keys),
     )
     outside = Outside(cloud.clock, keys)
