@@ -16,7 +16,7 @@ export PYTHONPATH := layers/core/src:functions:container:.
 export SAM_CLI_TELEMETRY := 0
 export AWS_DEFAULT_REGION ?= eu-west-1
 
-.PHONY: help demo agent-demo test check local bench build lint clean agent-test image image-test node
+.PHONY: help demo agent-demo test check local bench build lint clean agent-test image image-test node sam-test audit
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -47,6 +47,14 @@ image: ## the agent's container image, in Docker; further flags of `docker build
 
 image-test: .venv/.installed ## the tests that need a Docker engine; they build the image
 	@python -m pytest -q -m docker tests/container
+
+sam-test: $(BUILD)/.built ## every function and the API with `sam local`, in Docker; with init times
+	@python -m pytest -q -m docker tests/sam
+
+audit: .venv/.installed ## known weaknesses of what is installed; needs the internet
+	@python -m venv build/audit && build/audit/bin/pip install -q --disable-pip-version-check pip-audit==2.10.1
+	@for list in requirements-dev.txt layers/core/src/requirements.txt container/requirements.txt; do \
+	  build/audit/bin/pip-audit --strict --disable-pip --no-deps -r $$list || exit 1; done
 
 lint: .venv/.installed ## format, lint, types, import contracts, template
 	@ruff format --check -q .

@@ -51,7 +51,7 @@ def handle(
 
 
 def _sent_secret(event: Mapping[str, Any]) -> str:
-    """What was sent as the secret: API Gateway writes names of headers in lower case, `sam local start-api` does not."""
+    """The secret that came along: API Gateway writes headers' names in lower case, `sam local start-api` does not."""
     return next((value for name, value in event["headers"].items() if name.lower() == SECRET_HEADER), "")
 
 
