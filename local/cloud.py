@@ -54,7 +54,7 @@ PROVIDER_PATHS = {
 
 _ADMIN_KEY = "AKIALOCALADMINISTRAT"
 _STORES = ("cloudwatch", "dynamodb", "events", "iam", "s3", "scheduler", "sns", "sqs", "ssm", "stepfunctions", "sts")
-_STORES_OF_AN_AGENT = ("ec2", "ecs")
+_STORES_OF_AN_AGENT = ("ec2", "ecr", "ecs")
 """Which take a second to import, and are looked at only once somebody has."""
 
 _QUIET_POLL_S = 0.005

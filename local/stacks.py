@@ -34,8 +34,9 @@ class StackResource:
 
 @dataclass
 class StackState:
-    """What is told of the stack beside its resources. Tests change it."""
+    """What is told of the stack beside its resources. Tests change it; DeleteStack makes that it does not exist."""
 
+    exists: bool = True
     status: str = "CREATE_COMPLETE"
     reason: str = ""
     events: list[Mapping[str, Any]] = field(default_factory=list)
@@ -81,11 +82,12 @@ class Stacks:
             "DescribeStacks": self._describe_stacks,
             "ListStackResources": self._list_stack_resources,
             "DescribeStackEvents": self._describe_stack_events,
+            "DeleteStack": self._delete_stack,
         }
         operation = operations.get(request.operation)
         if operation is None:
             return aws_error("cloudformation", "InvalidAction", f"the local cloud knows no {request.operation}")
-        if asked.get("StackName", STACK) not in {STACK, stack_id(STACK)}:
+        if not self.state.exists or asked.get("StackName", STACK) not in {STACK, stack_id(STACK)}:
             return aws_error("cloudformation", "ValidationError", f"Stack with id {asked['StackName']} does not exist")
         return answered(request.operation, operation(asked))
 
@@ -116,6 +118,11 @@ class Stacks:
                 for each in self.resources()
             ]
         }
+
+    def _delete_stack(self, _asked: Asked) -> Mapping[str, Any]:
+        """From now on there is no such stack; its resources stay, until the local cloud stops."""
+        self.state.exists = False
+        return {}
 
     def _describe_stack_events(self, _asked: Asked) -> Mapping[str, Any]:
         return {"StackEvents": self.state.events}

@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from assistant.errors import AssistantError
 from operate import settings
 from operate.aws import translated
-from operate.commands import doctor, logs, looking, people, redrive, setup, webhook
+from operate.commands import deploy, destroy, doctor, logs, looking, people, redrive, setup, webhook
 from operate.commands.session import Session
 from operate.errors import INTERRUPTED, UNEXPECTED, OperateError, UsageError
 from operate.output import Output
@@ -43,6 +43,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("setup")(setup.setup)
+app.command("deploy")(deploy.deploy)
 app.command("doctor")(doctor.doctor)
 app.command("status")(looking.status)
 app.command("usage")(looking.usage)
@@ -52,6 +53,7 @@ app.command("allow")(people.allow)
 app.command("deny")(people.deny)
 app.command("redrive")(redrive.redrive)
 app.add_typer(webhook.app, name="webhook")
+app.command("destroy")(destroy.destroy)
 
 
 @app.callback()

@@ -24,18 +24,22 @@ from operate.aws import Aws
 from operate.bot import Bot
 from operate.errors import MissingError
 from operate.keys import BOT_TOKEN
+from operate.leaving import Leaving
 from operate.log_lines import Logs
 from operate.metering import Metering
 from operate.parameters import PATH, Parameters
 from operate.redriving import Redriving
+from operate.registry import Registry
 from operate.stack import Stack, Stacks
 from operate.tables import Chats, People
+from operate.tools import Programs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from assistant.turns.chain import Chain
     from operate.settings import Settings
+    from operate.tools import Runner
 
 _LOG_GROUP = "LogGroup"
 
@@ -149,6 +153,21 @@ class Operator:
     def metering(self) -> Metering:
         """What was used of AWS."""
         return Metering(lambda: self.aws.client("cloudwatch"))
+
+    @property
+    def registry(self) -> Registry:
+        """Where the agent's image is."""
+        return Registry(lambda: self.aws.client("ecr"), f"{self.settings.stack}-agent")
+
+    @property
+    def leaving(self) -> Leaving:
+        """Takes away what a stack leaves behind."""
+        return Leaving(self.aws.client)
+
+    @cached_property
+    def programs(self) -> Runner:
+        """Other programs, for this account and region."""
+        return Programs(self.settings.project, self.aws.environment)
 
     def logs(self, function: str | None) -> Logs:
         """The lines of one function, or of everything.

@@ -1,0 +1,115 @@
+"""What a deployment has to do, decided from plain facts; nothing is done here.
+
+Each step says by itself whether it is needed, so that a deployment that broke off goes on where it was, and one more
+does nothing: an image whose content is pushed is not built, a stack without changes is not updated, a webhook that is
+right is not set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from operate.errors import StateError
+from operate.stack import UNUSABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from operate.bot import WebhookInfo
+    from operate.stack import Resource, Stack
+
+type Step = Literal["clear", "build", "image", "stack", "webhook"]
+
+TITLES: Mapping[Step, str] = {
+    "clear": "delete what the failed first deployment left",
+    "build": "build the functions and the layer",
+    "image": "build the agent's image and push it",
+    "stack": "create the stack, or update what has changed in it",
+    "webhook": "have Telegram send messages to it",
+}
+REMOVED_ON_REQUEST = frozenset({"AWS::DynamoDB::Table", "AWS::S3::Bucket"})
+"""What the template retains: conversations and workspaces."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known before anything is done.
+
+    Attributes:
+        stack: as it is; None if there is none.
+        bot: the bot's user name, as Telegram says it.
+        webhook: where Telegram sends updates.
+        image: the agent's image as it should be, by repository and tag; empty without an agent.
+        digest: of that image, if the repository has it.
+        given: further template parameters.
+    """
+
+    stack: Stack | None
+    bot: str
+    webhook: WebhookInfo
+    image: str = ""
+    digest: str | None = None
+    given: Mapping[str, str] = field(default_factory=dict)
+
+
+def steps(facts: Facts) -> list[Step]:
+    """What is to be done, in order.
+
+    Raises:
+        StateError: CloudFormation is at work, or a rollback failed and a person has to go on with it.
+    """
+    stack, found = facts.stack, list[Step]()
+    if stack is not None and stack.status in UNUSABLE:
+        found.append("clear")
+        stack = None
+    elif stack is not None and (stack.moving or stack.status.endswith("_FAILED")):
+        advice = "Wait until it is done." if stack.moving else "CloudFormation's console: “Continue update rollback”."
+        raise StateError(f"The stack {stack.name} is in {stack.status}.", advice)
+    found.append("build")
+    if facts.image and facts.digest is None:
+        found.append("image")
+    found.append("stack")
+    expected = "" if stack is None else stack.outputs.get("WebhookUrl", "")
+    if not expected or facts.webhook.url != expected:
+        found.append("webhook")
+    return found
+
+
+def parameters(facts: Facts, digest: str | None) -> dict[str, str]:
+    """The template parameters to deploy with; others keep the values that they have."""
+    agent = {"AgentImage": f"{facts.image.rpartition(':')[0]}@{digest}"} if facts.image and digest else {}
+    return {"BotUsername": facts.bot, **agent, **facts.given}
+
+
+def content_tag(files: Iterable[Path], root: Path) -> str:
+    """A tag for an image that is made from these files: the same for the same content, wherever it lies."""
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        executable = bool(path.stat().st_mode & 0o100)
+        digest.update(f"{path.relative_to(root).as_posix()}\0{executable}\0".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return f"c-{digest.hexdigest()[:20]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What taking the stack down deletes, and what stays.
+
+    Attributes:
+        deleted: with the stack.
+        data: the retained tables and buckets, kept or deleted after it.
+    """
+
+    deleted: Sequence[Resource]
+    data: Sequence[Resource]
+
+
+def removal(resources: Sequence[Resource]) -> Removal:
+    """What taking the stack down does."""
+    return Removal(
+        deleted=[each for each in resources if each.type not in REMOVED_ON_REQUEST],
+        data=[each for each in resources if each.type in REMOVED_ON_REQUEST],
+    )
