@@ -16,7 +16,7 @@ export PYTHONPATH := layers/core/src:functions:container:.
 export SAM_CLI_TELEMETRY := 0
 export AWS_DEFAULT_REGION ?= eu-west-1
 
-.PHONY: help demo agent-demo test check local bench build lint clean agent-test image image-test node sam-test audit
+.PHONY: help demo agent-demo test check local bench build lint clean agent-test image image-test node sam-test audit deploy destroy
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -64,6 +64,12 @@ lint: .venv/.installed ## format, lint, types, import contracts, template
 	@sam validate --lint
 
 check: lint test ## what CI runs
+
+deploy: .venv/.installed ## to AWS; options: make deploy ARGS="--agent", ARGS="--dry-run", ARGS="--help"
+	@python -m operate deploy $(ARGS)
+
+destroy: .venv/.installed ## the way back; keeps conversations, workspaces and keys unless ARGS="--delete-data"
+	@python -m operate destroy $(ARGS)
 
 bench: $(BUILD)/.built $(NODE)/.installed ## what a user waits for, as ratios: build/bench.json
 	@python -m local.bench

@@ -217,7 +217,8 @@ def test_a_failed_first_deployment_is_cleared_away(doubles: Doubles, terminal: T
     assert doubles.names == ["sam build", "sam deploy"]
 
 
-def test_a_dry_run_does_nothing(doubles: Doubles, terminal: Terminal, system: System) -> None:
+def test_a_dry_run_does_nothing(doubles: Doubles, terminal: Terminal, system: System, tmp_path: Path) -> None:
+    (tmp_path / "container" / "dry").write_text("run", "utf-8")
     system.cloud.stack.exists = False
 
     ran = terminal.run("deploy", "--dry-run", "--agent", "--json")
