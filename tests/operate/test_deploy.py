@@ -174,8 +174,9 @@ def test_the_agents_image_is_pushed_under_its_content_and_deployed_by_digest(
     assert "@sha256:" in doubles.given("sam deploy")["AgentImage"]
     assert doubles.given("sam deploy")["AgentMode"] == "always"
     login = doubles.commands.index(next(command for command in doubles.commands if command[1] == "login"))
-    assert doubles.stdin[login]  # the password is on no command line
-    assert doubles.stdin[login] not in str(doubles.commands)
+    password = doubles.stdin[login]
+    assert password
+    assert password not in str(doubles.commands)
 
 
 @pytest.mark.parametrize("broken", ["sam build", "docker push", "sam deploy"])
@@ -274,13 +275,17 @@ def test_a_program_that_fails_is_told_with_its_last_lines(
     assert "the template is broken" in ran.err
 
 
+def _exists(system: System) -> bool:
+    return system.cloud.stack.exists
+
+
 def test_destroy_asks_for_the_name_and_keeps_data(doubles: Doubles, terminal: Terminal, system: System) -> None:
     terminal.run("webhook", "set")
 
     dry = terminal.run("destroy", "--dry-run")
     dry_data = terminal.run("destroy", "--dry-run", "--json").data
     wrong = terminal.run("destroy", "--confirm", "another")
-    assert system.cloud.stack.exists
+    assert _exists(system)
     ran = terminal.run("destroy", "--confirm", "serverless-openclaw", "--json")
 
     tables = system.cloud.client("dynamodb").list_tables()["TableNames"]
@@ -288,7 +293,7 @@ def test_destroy_asks_for_the_name_and_keeps_data(doubles: Doubles, terminal: Te
     assert "AWS::DynamoDB::Table" in dry.out
     assert "kept" in dry.out
     assert "Webhook" in dry_data["deleted"]
-    assert not system.cloud.stack.exists
+    assert not _exists(system)
     assert not system.outside.telegram.webhook.url
     assert system.cloud.resources["ConversationsTable"] in tables
     assert set(ran.data["data"].values()) == {"kept"}
