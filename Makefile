@@ -81,6 +81,7 @@ $(BUILD)/.built: .venv/.installed $(SHIPPED)
 	@sam build --parameter-overrides Architecture=$(ARCH) >build.log 2>&1 || { cat build.log; rm -f build.log; exit 1; }
 	@rm -f build.log
 	@python -m compileall -q -j 0 --invalidation-mode unchecked-hash $(BUILD)
+	@python -m local.artefact $(BUILD)
 	@touch $@
 
 .venv/.installed: requirements-dev.txt

@@ -201,6 +201,11 @@ class LocalCloud:
         return f"http://127.0.0.1:{self._server.port}"
 
     @property
+    def template_text(self) -> str:
+        """The template as it is deployed: expanded, as JSON."""
+        return json.dumps(self._template.expanded, default=str)
+
+    @property
     def parameters(self) -> dict[str, str]:
         """The template's parameters that were given, as they are."""
         return dict(self._template.given)
@@ -448,10 +453,11 @@ class LocalCloud:
         """The lines of a log group, by the template's habit of naming it after what writes to it."""
         for name, each in self._deployer.resources.items():
             if each.ref == group and name.endswith("LogGroup"):
-                return self._lines_of(name.removesuffix("LogGroup"))
+                return self.lines_of(name.removesuffix("LogGroup"))
         return None
 
-    def _lines_of(self, writer: str) -> list[str]:
+    def lines_of(self, writer: str) -> list[str]:
+        """The lines of a function, by logical id, or of every agent (`Agent`)."""
         if writer == "Agent":
             return [line for task in self._fargate.tasks for line in self._fargate.logs(task["taskArn"])]
         try:

@@ -319,3 +319,26 @@ def test_no_key_was_ever_printed(system: System, terminal: Terminal) -> None:
 
     stored = {name: _parameter(system, name)["Value"] for name in (key.name for key in KEYS)}
     assert [name for name, value in stored.items() if value in terminal.printed] == []
+
+
+def test_no_key_is_anywhere_but_in_its_parameter(system: System, terminal: Terminal) -> None:
+    """After all that this module did: logs, states, items, failed events, the template as it is deployed."""
+    cloud = system.cloud
+    functions = [name.removesuffix("LogGroup") for name in cloud.resources if name.endswith("LogGroup")]
+    states = cloud.client("stepfunctions")
+    everything = [
+        *(line for name in functions for line in cloud.lines_of(name)),
+        *(json.dumps(states.get_execution_history(executionArn=each.arn), default=str) for each in cloud.executions()),
+        *(json.dumps(states.describe_execution(executionArn=each.arn), default=str) for each in cloud.executions()),
+        *(
+            json.dumps(cloud.client("dynamodb").scan(TableName=cloud.resources[table]), default=str)
+            for table in ("ConversationsTable", "RuntimeTable")
+        ),
+        json.dumps(cloud.client("sqs").receive_message(QueueUrl=cloud.resources["FailureQueue"]), default=str),
+        cloud.template_text,
+        terminal.printed,
+    ]
+
+    stored = {key.name: _parameter(system, key.name)["Value"] for key in KEYS}
+    assert len(cloud.executions()) > 3
+    assert [name for name, value in stored.items() if any(value in each for each in everything)] == []

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from local import artefact
+
 ROOT = Path(__file__).parents[2]
+MACHINE = "arm64" if platform.machine() in {"aarch64", "arm64"} else "x86_64"
 ELF_MACHINES = {"x86_64": 62, "arm64": 183}
 """e_machine of an ELF header (System V ABI: EM_X86_64, EM_AARCH64)."""
 
-LAYER_LIMIT = 25 * 1024 * 1024
+BUILD_DIR = ROOT / ".aws-sam" / "build"
 
 
 @pytest.fixture(scope="module", params=list(ELF_MACHINES))
@@ -50,11 +55,28 @@ def test_every_shared_object_is_of_the_architecture(built: tuple[str, Path]) -> 
 
 
 def test_the_layer_is_small_and_brings_no_sdk(built: tuple[str, Path]) -> None:
-    layer = built[1] / "CoreLayer" / "python"
+    layer = built[1] / artefact.LAYER / "python"
 
-    assert sum(path.stat().st_size for path in layer.rglob("*") if path.is_file()) < LAYER_LIMIT
+    assert artefact.size(layer) < artefact.LAYER_LIMIT
     assert {"assistant", "httpx", "msgspec"} <= {path.name for path in layer.iterdir()}
     assert not {"boto3", "botocore"} & {path.name for path in layer.iterdir()}
+
+
+def test_a_second_build_is_the_same(built: tuple[str, Path], tmp_path: Path) -> None:
+    """Against that of `make build`, for this machine."""
+    architecture, folder = built
+    if architecture != MACHINE or not (BUILD_DIR / ".built").exists():
+        pytest.skip("what `make build` made is for another architecture, or is not there")
+    again = shutil.copytree(folder, tmp_path / "again")
+    compiled = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(again)]
+    subprocess.run(compiled, check=True, timeout=120)
+
+    assert _parts(again) == _parts(BUILD_DIR)
+
+
+def _parts(folder: Path) -> dict[str, str]:
+    """The hash of the layer and of each function: the template has the paths of its build folder."""
+    return {path.name: artefact.digest(path) for path in folder.iterdir() if path.is_dir()}
 
 
 def test_every_function_is_built(built: tuple[str, Path]) -> None:

@@ -122,7 +122,7 @@ def test_every_function_takes_a_real_event(
     said = json.loads(answer)
     failed = said.get("errorType") if isinstance(said, dict) else None
     assert done.returncode == 0, done.stderr
-    assert failed in ({"AgentUnavailable"} if function == "StartAgent" else {None}), done.stdout + done.stderr
+    assert failed is None, done.stdout + done.stderr
     assert running.denied == []
     took = _DURATION.search(done.stderr)
     with capsys.disabled():
