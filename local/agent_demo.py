@@ -176,6 +176,8 @@ class Story:
             if (told.lane, told.provider) != ("agent", "anthropic"):
                 break
             seconds.append(told.seconds)
+            if told.seconds >= LONGEST_FALLBACK_S and len(seconds) < _FALLBACKS:
+                self._say("not quick enough; once more: other things may be going on on this machine")
         self.stage.outside.clear()
         quickest = min(seconds, default=_ANSWER_DEADLINE_S)
         self.figures.seconds_three_refuse = round(quickest, 2)
