@@ -16,7 +16,7 @@ export PYTHONPATH := layers/core/src:functions:container:.
 export SAM_CLI_TELEMETRY := 0
 export AWS_DEFAULT_REGION ?= eu-west-1
 
-.PHONY: help demo agent-demo test check local bench build lint clean agent-test image image-test node sam-test audit deploy destroy
+.PHONY: help demo agent-demo test check local bench build lint clean agent-test image image-test node check-template sam-test audit deploy destroy
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -63,6 +63,16 @@ lint: .venv/.installed ## format, lint, types, import contracts, template
 	@lint-imports --no-cache
 	@sam validate --lint
 
+check-template: .venv-checkov/.installed ## checkov on the template; what it is not asked for, and why, is in .checkov.yaml
+	@.venv-checkov/bin/checkov --config-file .checkov.yaml
+
+# In a virtual environment of its own: checkov pins boto3.
+.venv-checkov/.installed: requirements-checkov.txt
+	@echo "Setting up .venv-checkov (about a minute)…"
+	@$(PYTHON) -m venv .venv-checkov
+	@.venv-checkov/bin/pip install -q --disable-pip-version-check -r requirements-checkov.txt
+	@touch $@
+
 check: lint test ## what CI runs
 
 deploy: .venv/.installed ## to AWS; options: make deploy ARGS="--agent", ARGS="--dry-run", ARGS="--help"
@@ -108,4 +118,4 @@ node: # what the pins say, anew
 	@touch $(NODE)/.installed
 
 clean: ## remove what the commands made
-	rm -rf .venv .aws-sam .node build .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-checkov .aws-sam .node build .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

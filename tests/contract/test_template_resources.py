@@ -61,6 +61,36 @@ def test_a_table_outlives_the_stack(name: str) -> None:
     assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("Retain", "Retain")
 
 
+def test_what_outlives_the_stack_has_a_name_by_which_the_next_one_takes_it_over() -> None:
+    resources = template.expanded()["Resources"]
+    kept = {name for name, resource in resources.items() if resource.get("DeletionPolicy") == "Retain"}
+    names = {
+        name: template.text(
+            resources[name]["Properties"].get("TableName") or resources[name]["Properties"]["BucketName"]
+        )
+        for name in kept
+    }
+
+    assert names == {
+        "ConversationsTable": "${AWS::StackName}-conversations",
+        "RuntimeTable": "${AWS::StackName}-runtime",
+        "WorkspacesBucket": "${AWS::StackName}-${AWS::AccountId}-${AWS::Region}",
+    }
+
+
+def test_there_is_a_budget_exactly_if_somebody_is_to_hear_of_it() -> None:
+    budget = template.expanded()["Resources"]["AccountBudget"]
+    told = [
+        (each["Notification"]["NotificationType"], template.text(subscriber["Address"]))
+        for each in budget["Properties"]["NotificationsWithSubscribers"]
+        for subscriber in each["Subscribers"]
+    ]
+
+    assert budget["Condition"] == "HasBudget"
+    assert template.written()["Conditions"]["HasBudget"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "BudgetEmail"}, ""]}]}
+    assert told == [("ACTUAL", "BudgetEmail"), ("FORECASTED", "BudgetEmail")]
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_a_table_has_one_sparse_index_of_due_items(name: str) -> None:
     (index,) = TABLES[name]["GlobalSecondaryIndexes"]
