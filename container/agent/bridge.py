@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,10 @@ LEAST_SECONDS = 5
 
 HAND_BACK_TRIES = 3
 
+SPELL_SECONDS = 3600
+SPELL_RUNS = 5
+"""With so many runs within an hour a chat is as busy as one can be: the agent stays for twice its idle time."""
+
 _RETRY_SECONDS = 2.0
 _AWS_ERRORS = (BotoCoreError, ClientError, StoreContended)
 
@@ -61,11 +66,13 @@ class Habits:
         history_messages: how much of what it has not seen it is told.
         history_days: how old that may be.
         idle_seconds: without work, after which it stops.
+        lingers: whether it stays longer, up to twice that, in a chat that is busy.
     """
 
     history_messages: int
     history_days: int
     idle_seconds: float
+    lingers: bool = False
 
 
 @dataclass(slots=True)
@@ -127,6 +134,7 @@ class Bridge:
         ] = {}  # by conversation: the position of the first exchange that the agent has not seen
         self._active_at = clock.now()
         self._stop_asked_at: int | None = None
+        self._ran_at: deque[float] = deque(maxlen=SPELL_RUNS)
 
     async def open(self, task_arn: str) -> bool:
         """Take the place of the chat's agent; False if it is another's: then there is nothing to do here."""
@@ -165,6 +173,7 @@ class Bridge:
             if mail is not None:
                 await self._answer(mail)
                 self._active_at = self._clock.now()
+                self._ran_at.append(self._active_at)
             elif await self._stopped():
                 return
             else:
@@ -188,8 +197,12 @@ class Bridge:
         return {"generation": self._mailbox.generation.number, **asdict(self.counts)}
 
     def _idle_seconds(self) -> int:
-        """Without work, after which it stops."""
-        return int(self._habits.idle_seconds)
+        """Without work, after which it stops: the more runs there were within an hour, the longer it stays."""
+        idle = int(self._habits.idle_seconds)
+        if not self._habits.lingers:
+            return idle
+        runs = sum(self._clock.now() - ran_at < SPELL_SECONDS for ran_at in self._ran_at)
+        return idle + idle * max(0, runs - 1) // (SPELL_RUNS - 1)
 
     def _pause(self) -> float:
         busy = self._clock.now() - self._active_at < BUSY_SECONDS

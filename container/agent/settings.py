@@ -81,6 +81,7 @@ class ChatSettings:
 
     Attributes:
         idle_minutes: without work, after which the agent stops.
+        lingers: whether it stays longer in a chat that is busy.
         tell_owner_function: is invoked when a key is refused; empty to only log it.
         ecs_container_metadata_uri_v4: set by Fargate.
     """
@@ -95,6 +96,7 @@ class ChatSettings:
     idle_minutes: int
     claude_dollars_per_month: float
     carry_over: bool
+    lingers: bool = False
     tell_owner_function: str = ""
     ecs_container_metadata_uri_v4: str = ""
 

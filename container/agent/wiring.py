@@ -143,7 +143,7 @@ async def _for_chat(
         StepFunctionsTokens(_client("stepfunctions", requests)),
         clock,
     )
-    habits = Habits(needs.history_messages, needs.history_days, needs.idle_minutes * 60)
+    habits = Habits(needs.history_messages, needs.history_days, needs.idle_minutes * 60, lingers=needs.lingers)
     bridge = Bridge(mailbox, openclaw, habits, clock=clock, threads=threads, log=logger.info)
     door = LocalHttp(openclaw, host=_LOOPBACK, port=settings.place.port)
     work = ForChat(bridge, lambda: threads(task_arn, needs.ecs_container_metadata_uri_v4))

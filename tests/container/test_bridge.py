@@ -367,7 +367,7 @@ async def test_a_lost_lease_ends_the_agent_and_nothing_is_written(fleet: Fleet) 
         assert await living.ended() == 1
 
     assert agent(fleet) == before
-    assert fleet.tokens.ended == []
+    assert fleet.tokens.ended == [("token", "AgentInterrupted")]  # by who took the place
     assert "abort" in living.played.order
     assert ("stopping", {"reason": "lease lost"}) in living.log
 
@@ -409,6 +409,26 @@ async def test_an_idle_agent_stops(fleet: Fleet) -> None:
     assert agent(fleet).status == AgentStatus.STOPPED
     assert ("stopping", {"reason": "idle"}) in living.log
     assert fleet.start.wake(CHAT, starter="later") == "started"
+
+
+@pytest.mark.parametrize(("runs", "idle_after"), [(0, 900), (1, 900), (2, 1125), (3, 1350), (5, 1800), (6, 1800)])
+async def test_in_a_busy_chat_it_stays_longer_and_says_so(fleet: Fleet, runs: int, idle_after: int) -> None:
+    claim = fleet.turn()
+    fleet.hand_over(claim)
+    async with an_agent(fleet, lingers=True) as living:
+        living.begin()
+        for number in range(runs):
+            await told(living, *["success"] * (number + 1))
+            claim = next_turn(fleet, claim, f"question {number}")
+            if number + 1 < runs:
+                fleet.hand_over(claim, f"token {number}")
+                await living.pass_time(1)
+        if not runs:
+            living.bridge._ran_at.clear()
+        assert living.bridge._idle_seconds() == idle_after
+        if runs:
+            await living.pass_time(31)
+            assert agent(fleet).idle_after == idle_after
 
 
 async def test_an_agent_that_is_asked_to_stop_does_so_with_its_next_renewal(fleet: Fleet) -> None:
