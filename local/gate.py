@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
+from xml.sax.saxutils import unescape
 
 from moto.iam.models import iam_backends
 from moto.stepfunctions.parser.models import stepfunctions_parser_backends
@@ -436,6 +437,9 @@ _S3_ACTIONS = {
 
 def _s3(request: AwsRequest, _: TableKeys) -> Iterator[Access]:
     bucket, _slash, key = unquote(request.path).lstrip("/").partition("/")
+    if request.operation == "PostObjects":
+        yield from _deleted(bucket, request.body)
+        return
     if request.operation not in _S3_ACTIONS:
         raise UnknownAccess(request.name)
     action, on_object = _S3_ACTIONS[request.operation]
@@ -444,6 +448,15 @@ def _s3(request: AwsRequest, _: TableKeys) -> Iterator[Access]:
     context = {"s3:prefix": request.query["prefix"]} if "prefix" in request.query else {}
     arn = f"arn:aws:s3:::{bucket}"
     yield Access(f"s3:{action}", f"{arn}/{key}" if on_object else arn, context)
+
+
+def _deleted(bucket: str, body: bytes) -> Iterator[Access]:
+    """DeleteObjects asks for each object, and otherwise for versions than for the newest (S3 user guide)."""
+    for named in re.findall(rb"<Object>.*?</Object>", body, re.DOTALL):
+        found = re.search(rb"<Key>(.*?)</Key>", named, re.DOTALL)
+        key = "" if found is None else unescape(found[1].decode())
+        action = "DeleteObjectVersion" if b"<VersionId>" in named else "DeleteObject"
+        yield Access(f"s3:{action}", f"arn:aws:s3:::{bucket}/{key}")
 
 
 def _events(request: AwsRequest, _: TableKeys) -> Iterator[Access]:

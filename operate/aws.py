@@ -27,7 +27,12 @@ from operate.errors import AccessError, OperateError, RefusedError, UnreachableE
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-CONFIG = Config(connect_timeout=4, read_timeout=15, retries={"mode": "standard", "total_max_attempts": 2})
+CONFIG = Config(
+    connect_timeout=4,
+    read_timeout=15,
+    retries={"mode": "standard", "total_max_attempts": 2},
+    max_pool_connections=24,
+)
 """A person waits: a service that says nothing for half a minute is down for them."""
 
 _SIGN_IN = "Sign in again (`aws sso login`, `aws login` or new access keys), then repeat the command."

@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from assistant.errors import AssistantError
 from operate import settings
 from operate.aws import translated
-from operate.commands import deploy, destroy, doctor, logs, looking, people, redrive, setup, webhook
+from operate.commands import deploy, destroy, doctor, logs, looking, people, redrive, setup, webhook, workspace
 from operate.commands.session import Session
 from operate.errors import INTERRUPTED, UNEXPECTED, OperateError, UsageError
 from operate.output import Output
@@ -53,6 +53,8 @@ app.command("allow")(people.allow)
 app.command("deny")(people.deny)
 app.command("redrive")(redrive.redrive)
 app.add_typer(webhook.app, name="webhook")
+app.add_typer(workspace.app, name="workspace")
+app.command("export")(workspace.export)
 app.command("destroy")(destroy.destroy)
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from rich.console import RenderableType
 
@@ -58,6 +60,14 @@ class Output:
         """Something on the way: what is being done, what to know."""
         console = self.aside if self.as_json else self.result
         console.print(Text(text, style=style))
+
+    @contextlib.contextmanager
+    def progress(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
+        """Show how much of so many bytes has been dealt with; gives what is to be told of each step's."""
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=self.aside, transient=True, disable=not self.aside.is_terminal) as bars:
+            task = bars.add_task(what, total=total)
+            yield lambda number: bars.advance(task, number)
 
     def fail(self, error: OperateError) -> None:
         """Why it ended."""

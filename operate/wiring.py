@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from assistant.stores.agents import DynamoAgents
 from assistant.stores.claims import DynamoClaims
+from assistant.stores.conversations import DynamoConversations
 from assistant.stores.dynamodb import Table
 from assistant.stores.executions import StepFunctionsExecutions
 from assistant.stores.inbox import DynamoInbox
 from assistant.stores.ledger import DynamoLedger
 from assistant.stores.owner import DynamoOwnerSettings
+from assistant.stores.snapshots import DynamoSnapshots
 from assistant.stores.turns import DynamoTurns
 from assistant.stores.usage import DynamoUsage
 from assistant.turns.chain import load_chain
+from assistant.turns.exporting import Exporting
 from assistant.turns.waking import Waking
 from assistant.wiring import clock
 from operate.asking import Asking
@@ -33,6 +37,7 @@ from operate.registry import Registry
 from operate.stack import Stack, Stacks
 from operate.tables import Chats, People
 from operate.tools import Programs
+from operate.workspaces import Workspaces
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -168,6 +173,26 @@ class Operator:
     def programs(self) -> Runner:
         """Other programs, for this account and region."""
         return Programs(self.settings.project, self.aws.environment)
+
+    @property
+    def workspaces(self) -> Workspaces:
+        """What the agents keep.
+
+        Raises:
+            MissingError: this version of the stack has no bucket for it.
+        """
+        bucket = self.stacks.physical("WorkspacesBucket")
+        if bucket is None:
+            raise MissingError("The stack has no bucket for workspaces.", "Deploy this version: `make deploy`.")
+        runtime = self._table("RuntimeTableName")
+        return Workspaces(
+            self.aws.client("s3"), bucket, DynamoSnapshots(runtime), DynamoAgents(runtime, clock()), clock()
+        )
+
+    @property
+    def exporting(self) -> Exporting:
+        """Exports conversations."""
+        return Exporting(DynamoConversations(self._table("ConversationsTableName"), clock()), clock())
 
     def logs(self, function: str | None) -> Logs:
         """The lines of one function, or of everything.

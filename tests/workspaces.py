@@ -32,9 +32,10 @@ def back_up(
     *,
     at: float,
     links: Mapping[str, str] | None = None,
+    bucket: str = BUCKET,
 ) -> Snapshot:
     """Commit a snapshot with these files, all as old as their place says: the first is the newest."""
-    blobs, snapshots = S3Blobs(s3, BUCKET, chat), DynamoSnapshots(runtime)
+    blobs, snapshots = S3Blobs(s3, bucket, chat), DynamoSnapshots(runtime)
     if snapshots.head(chat).generation == 0:
         runtime.update(schema.agent_partition(chat), schema.AGENT_ITEM, Update(put={"generation": 1}))
     head = snapshots.head(chat)

@@ -32,6 +32,9 @@ COMMANDS = (
     ["webhook", "set"],
     ["webhook", "show"],
     ["webhook", "delete"],
+    ["workspace", "list"],
+    ["workspace", "restore", "--number", "1"],
+    ["export", "--chat", "1"],
 )
 _names = [" ".join(command) for command in COMMANDS]
 NOWHERE = "http://127.0.0.1:9"
