@@ -22,7 +22,10 @@ from assistant.stores.agents import DynamoAgents
 from assistant.stores.dynamodb import Table
 from assistant.stores.tasks import CAPACITY, CONTAINER
 from assistant.stores.turns import DynamoTurns
+from assistant.turns.agents import START_SECONDS
 from assistant.turns.model import Turn, TurnStatus
+from assistant.turns.tending import OBEY_SECONDS
+from assistant.turns.waking import SWEEP_SECONDS
 from local import network
 from local.cloud import LocalCloud
 from local.fargate import Image
@@ -518,3 +521,24 @@ def test_the_bucket_is_what_the_template_says(site: Site) -> None:
 def test_a_property_that_is_not_known_is_refused(site: Site, kind: str, properties: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="does not know the properties"):
         network.create(site.cloud.client("ec2"), kind, "x", properties)
+
+
+# The schedules; the last of all, since they look at every task there is
+
+
+def test_a_container_that_lost_its_lease_and_runs_on_is_given_up_and_then_stopped(site: Site) -> None:
+    """The stand-in renews no lease: the sweep gives back what it holds, ShutDownIdle has its task stopped."""
+    chat = site.chat()
+    execution = site.ask(chat, "wait")
+    site.said(chat, "taken")
+    refused = len(site.cloud.denied)
+
+    site.cloud.clock.advance(START_SECONDS + SWEEP_SECONDS)  # both schedules fire
+
+    assert site.ended(execution)["status"] == "FAILED"
+    eventually(lambda: site.agent(chat).crashes == 1)
+    site.cloud.clock.advance(OBEY_SECONDS + SWEEP_SECONDS)
+    task = site.stopped(chat)
+    assert task["stopCode"] == "UserInitiated"
+    assert task["stoppedReason"] in {"its lease ended", "replaced"}
+    assert len(site.cloud.denied) == refused
