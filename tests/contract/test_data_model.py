@@ -347,7 +347,7 @@ def _handed_to_the_agent(world: World) -> None:
     agents.ask_to_stop(generation)
     agents.force_to_stop(generation, agents.read(CHAT))
     agents.answer(generation, agents.mail(CHAT)[0], Answered(Answer("done", "m"), "something", "copilot", 0, 0))
-    agents.discard(generation, turn.number)
+    agents.discard(generation, agents.mail(CHAT)[0])
     agents.stop(generation)
     agents.release(generation)
     world.deliver(turn)

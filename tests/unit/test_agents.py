@@ -94,6 +94,14 @@ class Fleet:
         route = self.world.prepare(self.world.executions.started[-1])
         return TurnClaim(route.claim, route.turn or 0)
 
+    def resumed(self, claim: TurnClaim) -> TurnClaim:
+        """The same turn, with another execution: that of its claim has ended."""
+        self.world.executions.ended.add(claim.chat.execution)
+        assert self.world.recover(claim.chat.chat_id) == "restarted"
+        route = self.world.prepare(self.world.executions.started[-1])
+        assert route.turn == claim.number
+        return TurnClaim(route.claim, claim.number)
+
     def hand_over(self, claim: TurnClaim, token: str = "token") -> str:
         self.tokens.waiting.add(token)
         return self.start(claim, token)
@@ -436,10 +444,8 @@ def test_mail_that_was_taken_by_one_that_died_is_taken_by_the_next(fleet: Fleet)
     fleet.agents.close(dead.generation, crashed=True, killer=1, kills=1)  # and nothing was given back yet
     fleet.start.wake(CHAT, starter="two")
 
-    taken = fleet.container().next()
-
-    assert taken is not None
-    assert fleet.container().next() is None
+    assert fleet.container().next() is not None
+    assert dead.next() is None
 
 
 def test_withdrawn_mail_was_taken_by_nobody(fleet: Fleet) -> None:
@@ -473,3 +479,76 @@ def test_a_state_that_was_retried_is_told_of_the_failure(fleet: Fleet) -> None:
     box.fail(mail, AgentUnavailable("gateway"))
 
     assert fleet.tokens.ended == [("second", "AgentUnavailable")]
+
+
+def test_a_turn_that_another_execution_resumes_is_run_again_by_the_agent_that_has_it(fleet: Fleet) -> None:
+    claim = fleet.turn()
+    fleet.hand_over(claim, "of the one that ended")
+    box = fleet.container()
+    box.next()
+    resumed = fleet.resumed(claim)
+    fleet.hand_over(resumed, "token")
+
+    mail = box.next()  # the run was aborted: its claim had lost the turn
+
+    assert mail is not None
+    assert mail.epoch == resumed.chat.epoch
+    assert box.answer(mail, answered())
+    assert fleet.tokens.ended == [("token", "success")]
+
+
+@pytest.mark.parametrize("end", ["answer", "fail"])
+def test_the_end_of_a_run_is_not_told_to_who_waits_for_the_next_one(fleet: Fleet, end: str) -> None:
+    claim = fleet.turn()
+    fleet.hand_over(claim, "of the one that ended")
+    box = fleet.container()
+    mail = box.next()
+    assert mail is not None
+    fleet.hand_over(fleet.resumed(claim), "token")
+
+    if end == "answer":
+        assert not box.answer(mail, answered())
+    else:
+        box.fail(mail, AgentUnavailable("gateway"))
+
+    assert fleet.tokens.ended == []
+    assert box.next() is not None
+
+
+def test_the_answer_of_a_generation_that_was_replaced_ends_no_state(fleet: Fleet) -> None:
+    claim = fleet.turn()
+    fleet.hand_over(claim, "first")
+    replaced = fleet.container()
+    mail = replaced.next()
+    assert mail is not None
+    fleet.world.clock.advance(LEASE_SECONDS + 1)
+    fleet.hand_over(claim, "second")  # is given back with what the dead one held
+    fleet.hand_over(claim, "third")
+    fleet.container().next()
+
+    assert not replaced.answer(mail, answered())
+
+    assert "third" in fleet.tokens.waiting
+    assert fleet.agents.read(CHAT).pending == 1
+
+
+def test_mail_is_not_removed_under_who_waits_for_it_anew(fleet: Fleet) -> None:
+    claim = fleet.turn()
+    fleet.hand_over(claim, "first")
+    box = fleet.container()
+    seen = fleet.agents.mail(CHAT)[0]
+    fleet.hand_over(claim, "second")
+
+    assert not fleet.agents.discard(box.generation, seen)
+
+    assert [mail.task_token for mail in fleet.agents.mail(CHAT)] == ["second"]
+
+
+def test_an_answer_whose_mail_was_given_back_meanwhile_is_stored(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet.hand_over(fleet.turn())
+    box = fleet.container()
+    mail = box.next()
+    assert mail is not None
+    monkeypatch.setattr(DynamoAnsweringAgents, "mail", lambda self, chat_id: [])
+
+    assert box.answer(mail, answered())

@@ -123,6 +123,19 @@ def test_what_was_stopped_can_be_asked_again(world: World) -> None:
     assert world.texts() == ["copilot: hello"]
 
 
+def test_what_was_asked_again_at_once_is_not_stopped_by_a_stop_that_is_late(world: World, fleet: Fleet) -> None:
+    turn = fleet.turn()
+    fleet.hand_over(turn, "first")
+    resumed = fleet.resumed(turn)
+    fleet.hand_over(resumed, "second")
+
+    StateOfAgent(fleet.agents, fleet.tokens)(turn)
+
+    assert fleet.tokens.waiting == {"first", "second"}
+    assert not fleet.agents.withdraw(turn)
+    assert [mail.task_token for mail in fleet.agents.mail(CHAT)] == ["second"]
+
+
 def test_the_same_update_stops_once(world: World) -> None:
     prepared(world)
     update = world.incoming("/stop")

@@ -85,9 +85,10 @@ class DynamoAgents:
         raise StoreContended("a turn's mail kept changing")
 
     def withdraw(self, claim: TurnClaim) -> bool:
-        """Take a turn's mail back that nobody has taken."""
-        condition = "#status = :waiting"
-        return self._remove(claim.chat.chat_id, claim.number, condition, {"waiting": MailStatus.WAITING}, fence=None)
+        """Take a turn's mail back that nobody has taken, unless a later claim waits for it."""
+        condition = "#status = :waiting AND epoch <= :epoch"
+        values: dict[str, Value] = {"waiting": MailStatus.WAITING, "epoch": claim.chat.epoch}
+        return self._remove(claim.chat.chat_id, claim.number, condition, values, names=_STATUS)
 
     def begin(self, chat_id: str, *, starter: str) -> Generation | None:
         """STOPPED → STARTING with the next generation; None if an agent runs, is being started, or has to wait."""
@@ -158,10 +159,13 @@ class DynamoAgents:
         )
 
     def take(self, generation: Generation, number: int) -> bool:
-        """WAITING → TAKEN, or from an earlier generation that died."""
+        """WAITING → TAKEN; or taken before, by an earlier generation that died, or by this one, which gave the run up.
+
+        The latter: its turn has gone to another claim since, whose state waits, too.
+        """
         taken = Update(
             put={"status": MailStatus.TAKEN, "claimed_by": generation.number},
-            condition="#status = :waiting OR (#status = :taken AND claimed_by < :generation)",
+            condition="#status = :waiting OR (#status = :taken AND claimed_by <= :generation)",
             names=_STATUS,
             values={
                 "waiting": MailStatus.WAITING,
@@ -179,9 +183,10 @@ class DynamoAgents:
         )
         return refused is None
 
-    def discard(self, generation: Generation, number: int) -> bool:
-        """Remove a mail and count it off, unless a later generation has the chat."""
-        return self._remove(generation.chat_id, number, "attribute_exists(pk)", {}, fence=generation)
+    def discard(self, generation: Generation, mail: Mail) -> bool:
+        """Remove a mail and count it off, unless a later generation has the chat, or another state waits for it."""
+        values: dict[str, Value] = {"token": mail.task_token}
+        return self._remove(generation.chat_id, mail.number, "task_token = :token", values, fence=generation)
 
     def ask_to_stop(self, generation: Generation) -> bool:
         """Ask an agent to stop as soon as it has nothing to do; asked twice, the first time counts."""
@@ -264,14 +269,19 @@ class DynamoAgents:
                 yield item["pk"]["S"].removeprefix(schema.AGENT)
 
     def _remove(
-        self, chat_id: str, number: int, condition: str, values: Mapping[str, Value], *, fence: Generation | None
+        self,
+        chat_id: str,
+        number: int,
+        condition: str,
+        values: Mapping[str, Value],
+        *,
+        names: Mapping[str, str] | None = None,
+        fence: Generation | None = None,
     ) -> bool:
         delete = self.table.delete(schema.agent_partition(chat_id), schema.mail_key(number), condition)
-        if values:
-            delete["Delete"] |= {
-                "ExpressionAttributeNames": _STATUS,
-                "ExpressionAttributeValues": {f":{name}": {"S": str(value)} for name, value in values.items()},
-            }
+        delete["Delete"]["ExpressionAttributeValues"] = to_item({f":{name}": value for name, value in values.items()})
+        if names:
+            delete["Delete"]["ExpressionAttributeNames"] = names
         refused = self.table.transact(delete, self._counted(chat_id, -1, fence=fence, number=number))
         return refused is None
 

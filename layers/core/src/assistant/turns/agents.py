@@ -253,14 +253,21 @@ class Mailbox:
             False if the turn had its answer by then, or this generation was replaced: nothing was written.
         """
         stored = self.agents.answer(self.generation, mail, answered)
-        self._finish(mail)
+        newest = self._newest(mail)
+        if newest is None:
+            return stored
+        if stored:
+            self._finish(newest)
+        else:  # nothing is told to who waits for another claim's agent, or another generation's
+            self._settled(newest)
         return stored
 
     def fail(self, mail: Mail, error: Exception) -> None:
         """The run ended without an answer: the state that waits goes on by the error's class."""
-        token = self._token(mail)
-        if self.agents.discard(self.generation, mail.number):
-            self.tokens.fail(token, error)
+        newest = self._newest(mail)
+        # Of a later claim it is not this run that failed: the mail is taken once more.
+        if newest and newest.epoch == mail.epoch and self.agents.discard(self.generation, newest):
+            self.tokens.fail(newest.task_token, error)
 
     def hand_back(self) -> None:
         """Shutting down: whoever waits for a turn is told to try again, at the next generation."""
@@ -279,12 +286,10 @@ class Mailbox:
         return bool(turn.killed_agent)
 
     def _finish(self, mail: Mail) -> None:
-        token = self._token(mail)
-        self.tokens.succeed(token)
+        self.tokens.succeed(mail.task_token)
         # Only now: had we died before, the mail would still hold the token for who comes after us.
-        self.agents.discard(self.generation, mail.number)
+        self.agents.discard(self.generation, mail)
 
-    def _token(self, mail: Mail) -> str:
-        """The newest: a state that was retried meanwhile waits with another one."""
-        mails = self.agents.mail(self.generation.chat_id)
-        return next((found.task_token for found in mails if found.number == mail.number), mail.task_token)
+    def _newest(self, mail: Mail) -> Mail | None:
+        """The mail as it is now: a state that was retried meanwhile waits with another token."""
+        return next((found for found in self.agents.mail(self.generation.chat_id) if found.number == mail.number), None)

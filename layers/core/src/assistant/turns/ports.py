@@ -409,7 +409,7 @@ class Agents(Protocol):
         ...
 
     def withdraw(self, claim: TurnClaim) -> bool:
-        """Take a turn's mail back that nobody has taken."""
+        """Take a turn's mail back that nobody has taken; that of a later claim stays."""
         ...
 
     def begin(self, chat_id: str, *, starter: str) -> Generation | None:
@@ -436,8 +436,8 @@ class Agents(Protocol):
         """Take a mail."""
         ...
 
-    def discard(self, generation: Generation, number: int) -> bool:
-        """Remove a mail that is finished."""
+    def discard(self, generation: Generation, mail: Mail) -> bool:
+        """Remove a mail that is finished, unless another state waits for it by now."""
         ...
 
     def stop(self, generation: Generation) -> bool:

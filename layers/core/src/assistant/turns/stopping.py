@@ -48,7 +48,7 @@ class StateOfAgent:
         Should this not be done, the agent does it: it looks every second whether its turn is wanted.
         """
         for mail in self.agents.mail(claim.chat.chat_id):
-            if mail.number == claim.number:
+            if mail.number == claim.number and mail.epoch <= claim.chat.epoch:  # it may have been asked again since
                 self.tokens.succeed(mail.task_token)
                 self.agents.withdraw(claim)
 

@@ -80,7 +80,7 @@ class AgentStopped:
             self.tokens.fail(mail.task_token, AgentFailed("the agent died over it more than once"))
         else:
             self.tokens.fail(mail.task_token, AgentInterrupted("the agent's task ended"))
-        self.agents.discard(generation, mail.number)
+        self.agents.discard(generation, mail)
 
     def _keep_from_agent(self, chat_id: str, number: int | None) -> None:
         for mail in self.agents.mail(chat_id):

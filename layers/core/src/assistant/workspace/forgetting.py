@@ -83,7 +83,7 @@ class Forgetting:
         for mail in self.agents.mail(asked.chat_id):
             if mail.number <= until:
                 self.tokens.succeed(mail.task_token)
-                self.agents.discard(generation, mail.number)
+                self.agents.discard(generation, mail)
 
     def _workspace(self, asked: Asked, errand: Errand) -> None:
         if errand.snapshots is None:
