@@ -29,7 +29,7 @@ from assistant.workspace.archive import Archive
 from assistant.workspace.backing_up import BackedUp, Backup
 from assistant.workspace.collecting import Collection
 from assistant.workspace.databases import Databases
-from assistant.workspace.manifest import MEMORY
+from assistant.workspace.manifest import MEMORY, STATE_FILES
 from assistant.workspace.model import NOTHING, Contained, File, Folder, Link, Root, Snapshot
 from assistant.workspace.restoring import Places, Restored, Restoring
 from assistant.workspace.scanning import Scanner
@@ -233,7 +233,7 @@ class Machine:
         state = self.folder / "state"
         scanners = [
             Scanner(Root.WORKSPACE, self.workspace, OWNER, databases),
-            Scanner(Root.STATE, state, OWNER, databases, only=MEMORY),
+            Scanner(Root.STATE, state, OWNER, databases, only=STATE_FILES),
         ]
         self._backup = Backup(
             self.generation,

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections import deque
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -20,6 +20,7 @@ from agent.relay_call import RelayedTurn
 from assistant.errors import AgentFailed, StoreContended
 from assistant.turns.agents import LEASE_SECONDS
 from assistant.turns.model import Answer, Answered, ChatClaim, TurnClaim, TurnStatus, Usage
+from assistant.workspace.model import NOTHING, Contained, Root
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -42,6 +43,10 @@ LEAST_SECONDS = 5
 """Not worth beginning a run with less than this left of the turn's time."""
 
 HAND_BACK_TRIES = 3
+BACKUP_LOOK_SECONDS = 15
+LAST_BACKUP_SECONDS = 70
+UNKEPT_STOPS = 3
+"""So often an idle agent goes on because its workspace could not be backed up; then it ends all the same."""
 
 SPELL_SECONDS = 3600
 SPELL_RUNS = 5
@@ -49,6 +54,30 @@ SPELL_RUNS = 5
 
 _RETRY_SECONDS = 2.0
 _AWS_ERRORS = (BotoCoreError, ClientError, StoreContended)
+
+
+class Keeping(Protocol):
+    """`agent.safekeeping.Safekeeping`, as far as it is used."""
+
+    counts: dict[str, int]
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time for a backup."""
+        ...
+
+    async def contained(self) -> Contained:
+        """What the restored memory has seen, once that is known."""
+        ...
+
+    async def back_up(self, contained: Contained, *, if_changed: Root | None = None) -> bool:
+        """Keep what there is now."""
+        ...
+
+    async def back_up_last(self, contained: Contained, *, seconds: float) -> None:
+        """Keep what there is, at the end."""
+        ...
+
 
 type Sleep = Callable[[float], Awaitable[None]]
 type Log = Callable[..., None]
@@ -102,6 +131,7 @@ class Bridge:
     Args:
         mailbox: of the generation.
         openclaw: what answers.
+        safekeeping: of the workspace.
         habits: settings.
         clock: the time; leases and deadlines are by it.
         threads: where the stores' calls run.
@@ -113,6 +143,7 @@ class Bridge:
         self,
         mailbox: Mailbox,
         openclaw: OpenClaw,
+        safekeeping: Keeping,
         habits: Habits,
         *,
         clock: Clock,
@@ -124,14 +155,15 @@ class Bridge:
         self._mailbox = mailbox
         self._chat_id = mailbox.generation.chat_id
         self._openclaw = openclaw
+        self._safekeeping = safekeeping
         self._habits = habits
         self._clock = clock
         self._threads = threads
         self._log = log
         self._sleep = sleep
-        self._seen: dict[
-            int, int
-        ] = {}  # by conversation: the position of the first exchange that the agent has not seen
+        self._contained: Contained | None = None  # until the memory is restored
+        self._backing_up: asyncio.Task[bool] | None = None
+        self._unkept_stops = 0
         self._active_at = clock.now()
         self._stop_asked_at: int | None = None
         self._ran_at: deque[float] = deque(maxlen=SPELL_RUNS)
@@ -174,6 +206,7 @@ class Bridge:
                 await self._answer(mail)
                 self._active_at = self._clock.now()
                 self._ran_at.append(self._active_at)
+                self._back_up_beside()
             elif await self._stopped():
                 return
             else:
@@ -186,15 +219,55 @@ class Bridge:
         """
         mailbox, generation = self._mailbox, self._mailbox.generation
         await self._threads(mailbox.agents.stop, generation)
+        await self._threads(mailbox.hand_back)
+        await self._back_up_last()
         for _ in range(HAND_BACK_TRIES):
             await self._threads(mailbox.hand_back)
             if await self._threads(mailbox.agents.release, generation, crashed=crashed):
                 return True
         return False
 
+    async def back_up(self, *, if_changed: Root | None = None) -> bool:
+        """Keep the workspace as it is now, or only if that root has changed; False if it did not succeed."""
+        return await self._safekeeping.back_up(await self._remembered(), if_changed=if_changed)
+
+    async def keep_backups(self) -> None:
+        """Keep the workspace every few minutes, for ever; a backup of what has not changed costs no request."""
+        while True:
+            await self._sleep(BACKUP_LOOK_SECONDS)
+            if self._safekeeping.is_due:
+                await self.back_up()
+
     def status(self) -> Mapping[str, object]:
         """What was done so far."""
-        return {"generation": self._mailbox.generation.number, **asdict(self.counts)}
+        counts = {**asdict(self.counts), "backups": self._safekeeping.counts}
+        return {"generation": self._mailbox.generation.number, **counts}
+
+    async def _remembered(self) -> Contained:
+        """What of the conversation OpenClaw's memory has seen by now."""
+        if self._contained is None:
+            self._contained = await self._safekeeping.contained()
+        return self._contained
+
+    def _back_up_beside(self) -> None:
+        """After a turn: if it wrote files, keep them, while the next one may run."""
+        if self._backing_up is None or self._backing_up.done():
+            self._backing_up = asyncio.create_task(self.back_up(if_changed=Root.WORKSPACE), name="backup after a turn")
+
+    async def _back_up_last(self) -> None:
+        """Keep what there is at the end, and the place until then: else the next one would restore what was before."""
+        keeping = asyncio.create_task(self._keep_place(), name="lease at the end")
+        try:
+            await self._safekeeping.back_up_last(await self._remembered(), seconds=LAST_BACKUP_SECONDS)
+        finally:
+            keeping.cancel()
+            await asyncio.wait([keeping])
+
+    async def _keep_place(self) -> None:
+        while True:
+            with contextlib.suppress(*_AWS_ERRORS):
+                await self._threads(self._mailbox.renew, idle_after=self._idle_seconds())
+            await self._sleep(LEASE_SECONDS / 3)
 
     def _idle_seconds(self) -> int:
         """Without work, after which it stops: the more runs there were within an hour, the longer it stays."""
@@ -218,8 +291,12 @@ class Bridge:
             return False
         agents, generation = self._mailbox.agents, self._mailbox.generation
         await self._surely(agents.stop, generation)
-        if not await self._surely(agents.mail, self._chat_id) and await self._surely(agents.release, generation):
-            return True
+        if not await self._surely(agents.mail, self._chat_id):
+            kept = await self.back_up()
+            self._unkept_stops += not kept
+            may_end = kept or self._unkept_stops > UNKEPT_STOPS
+            if may_end and await self._surely(agents.release, generation):
+                return True
         self._stop_asked_at = None  # taking the mail annuls it
         self._active_at = self._clock.now()
         await self._surely(agents.go_on, generation)
@@ -247,7 +324,7 @@ class Bridge:
         history = await self._surely(
             self._mailbox.turns.history, claim, after=turn.history_after, since=since, limit=limit
         )
-        seen = self._seen.get(turn.history_after, 0)
+        seen = (await self._remembered()).seen.get(turn.history_after, 0)
         unseen = [exchange for exchange in history if exchange.position >= seen]
         message = preceded(with_task(turn.text, turn.task), unseen, messages=self._habits.history_messages)
         return _Work(mail, turn, message, history[-1].position + 1 if history else 0)
@@ -359,4 +436,6 @@ class Bridge:
 
     def _saw(self, work: _Work, *, answered: bool) -> None:
         """Note what the session knows now: all before the question, and with it the answer if it gave that itself."""
-        self._seen[work.turn.history_after] = work.position + answered
+        before = self._contained or NOTHING
+        seen = {**before.seen, work.turn.history_after: work.position + answered}
+        self._contained = Contained(max(before.turn, work.mail.number), seen)

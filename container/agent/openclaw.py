@@ -99,6 +99,10 @@ class RelayServer(Protocol):
         ...
 
 
+async def nothing() -> None:
+    """Nothing has to be prepared."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ran:
     """An answer, and what all requests of its run cost in millionths of a dollar."""
@@ -122,6 +126,7 @@ class OpenClaw:
         relay: where it asks the providers.
         spending: the relay's ledger.
         configure: writes OpenClaw's configuration for a relay at that address; may block.
+        prepare: what has to be done before the configuration is written and OpenClaw starts.
         warm: does what makes a first request quicker, beside the gateway's start; may block.
         threads: where what blocks runs.
         log: takes a message and fields.
@@ -137,6 +142,7 @@ class OpenClaw:
         relay: RelayServer,
         spending: Spending,
         configure: Callable[[str], None],
+        prepare: Callable[[], Awaitable[None]] = nothing,
         warm: Callable[[], None],
         threads: Threads,
         log: Callable[..., None],
@@ -150,6 +156,7 @@ class OpenClaw:
         self._relay = relay
         self._spending = spending
         self._configure = configure
+        self._prepare = prepare
         self._warm = warm
         self._threads = threads
         self._log = log
@@ -254,14 +261,24 @@ class OpenClaw:
 
     async def _start(self) -> None:
         began = self._monotonic()
-        with self._measured("relay"):
-            url = await self._relay.start()
-        with self._measured("configuration"):
-            await self._threads(self._configure, url)
-        await asyncio.gather(self._warmed(), self._connected())
+        await asyncio.gather(self._warmed(), self._booted())
         self.seconds["all"] = round(self._monotonic() - began, 3)
         self.is_ready = True
         self._log("OpenClaw takes messages", seconds=self.seconds)
+
+    async def _booted(self) -> None:
+        url, _ = await asyncio.gather(self._relaying(), self._prepared())
+        with self._measured("configuration"):
+            await self._threads(self._configure, url)
+        await self._connected()
+
+    async def _relaying(self) -> str:
+        with self._measured("relay"):
+            return await self._relay.start()
+
+    async def _prepared(self) -> None:
+        with self._measured("preparation"):
+            await self._prepare()
 
     async def _warmed(self) -> None:
         with self._measured("keys"):

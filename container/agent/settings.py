@@ -33,7 +33,7 @@ class PlaceSettings:
         node: the Node program.
         openclaw: OpenClaw's `openclaw.mjs`.
         state_folder: OpenClaw's state.
-        workspace_folder: the agent's folder.
+        workspace_folder: a volume of its own; the agent's folder is in it.
         temporary_folder: its TMPDIR.
         compile_cache: Node's; empty for none.
         prepared_state: the folder of a state to begin with (`agent.prepared_state`); empty for none.
@@ -66,8 +66,8 @@ class PlaceSettings:
 
     @property
     def workspace(self) -> Path:
-        """The agent's folder."""
-        return Path(self.workspace_folder)
+        """The agent's folder: one in the volume, so that a restore can put it in place by renaming."""
+        return Path(self.workspace_folder) / "files"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,7 @@ class ChatSettings:
     """For an agent that works for a chat. The task definition sets these, and with each task the chat and generation.
 
     Attributes:
+        workspaces_bucket: where snapshots of the workspace are.
         idle_minutes: without work, after which the agent stops.
         lingers: whether it stays longer in a chat that is busy.
         tell_owner_function: is invoked when a key is refused; empty to only log it.
@@ -90,6 +91,7 @@ class ChatSettings:
     generation: int
     conversations_table: str
     runtime_table: str
+    workspaces_bucket: str
     secrets_path: str
     history_messages: int
     history_days: int

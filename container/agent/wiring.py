@@ -25,10 +25,11 @@ from agent.gateway_client import GatewayClient
 from agent.life import ByItself, ForChat, live
 from agent.local_http import LocalHttp
 from agent.memory_ledger import MemoryLedger, MemoryUsage
-from agent.openclaw import TERM_SECONDS, OpenClaw
+from agent.openclaw import TERM_SECONDS, OpenClaw, nothing
 from agent.relay import Relay
 from agent.relay_call import RelayedTurn
 from agent.relay_exchange import Upstream
+from agent.safekeeping import Safekeeping
 from agent.settings import AloneSettings, ChatSettings
 from agent.spending import Spending
 from agent.task_metadata import task_arn
@@ -41,16 +42,26 @@ from assistant.stores.dynamodb import Table
 from assistant.stores.ledger import DynamoLedger
 from assistant.stores.owner import LambdaOwner
 from assistant.stores.secrets import SsmSecrets
+from assistant.stores.snapshots import DynamoSnapshots
 from assistant.stores.tokens import StepFunctionsTokens
 from assistant.stores.turns import DynamoTurns
 from assistant.stores.usage import DynamoUsage
+from assistant.stores.workspaces import CONFIG, S3Blobs
 from assistant.turns.agents import Generation, Mailbox
 from assistant.turns.chain import load_chain
+from assistant.workspace.backing_up import Backup
+from assistant.workspace.databases import Databases
+from assistant.workspace.manifest import STATE_FILES
+from assistant.workspace.model import Root
+from assistant.workspace.restoring import Places, Restoring
+from assistant.workspace.scanning import Scanner
+from assistant.workspace.transfers import Transfers
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from agent.bridge import Log
     from agent.openclaw import RelayServer
     from agent.settings import PlaceSettings, Settings
     from assistant.turns.chain import Chain
@@ -59,6 +70,9 @@ if TYPE_CHECKING:
 
 _AWS = Config(connect_timeout=1, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 2})
 """So that a call that is under way at the end does not outlive the process's 20 seconds."""
+
+_S3 = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3}, **CONFIG)
+"""A backup or restore may take longer, but none of its requests."""
 
 _THREADS = 6
 _LOOPBACK = "127.0.0.1"
@@ -135,19 +149,34 @@ async def _for_chat(
         _owner(needs, requests),
     )
     chain = load_chain().with_settings(dollars_per_month=needs.claude_dollars_per_month, carry_over=needs.carry_over)
-    openclaw = assembled(settings, chain, books, clock, threads)
+    generation = Generation(needs.chat_id, needs.generation)
+    blobs = S3Blobs(_client("s3", requests, _S3), needs.workspaces_bucket, needs.chat_id)
+    kept = safekeeping(
+        settings.place,
+        generation,
+        blobs,
+        DynamoSnapshots(runtime),
+        owner=books.owner,
+        clock=clock,
+        threads=threads,
+        log=logger.info,
+    )
+    openclaw = assembled(settings, chain, books, clock, threads, prepare=kept.restore)
     mailbox = Mailbox(
-        Generation(needs.chat_id, needs.generation),
+        generation,
         DynamoAnsweringAgents(runtime, clock, turns),
         turns,
         StepFunctionsTokens(_client("stepfunctions", requests)),
         clock,
     )
     habits = Habits(needs.history_messages, needs.history_days, needs.idle_minutes * 60, lingers=needs.lingers)
-    bridge = Bridge(mailbox, openclaw, habits, clock=clock, threads=threads, log=logger.info)
+    bridge = Bridge(mailbox, openclaw, kept, habits, clock=clock, threads=threads, log=logger.info)
     door = LocalHttp(openclaw, host=_LOOPBACK, port=settings.place.port)
     work = ForChat(bridge, lambda: threads(task_arn, needs.ecs_container_metadata_uri_v4))
-    status = await live(work, openclaw, door, log=logger.info, stop=stop)
+    try:
+        status = await live(work, openclaw, door, log=logger.info, stop=stop)
+    finally:
+        kept.stop()
     logger.info("ended", seconds=openclaw.seconds, requests=requests.by_operation, work=bridge.status())
     return status
 
@@ -172,8 +201,16 @@ async def _by_itself(
     return await live(ByItself(openclaw), openclaw, door, log=logger.info, stop=stop)
 
 
-def assembled(settings: Settings, chain: Chain, books: Books, clock: Clock, threads: Threads) -> OpenClaw:
-    """OpenClaw with its relay and gateway, not yet started."""
+def assembled(
+    settings: Settings,
+    chain: Chain,
+    books: Books,
+    clock: Clock,
+    threads: Threads,
+    *,
+    prepare: Callable[[], Awaitable[None]] = nothing,
+) -> OpenClaw:
+    """OpenClaw with its relay and gateway, not yet started; `prepare` is done before it is."""
     place, spending = settings.place, Spending(books.ledger)
     relay_token = random_tokens.token_urlsafe(32)
     relay = Relay(
@@ -195,8 +232,51 @@ def assembled(settings: Settings, chain: Chain, books: Books, clock: Clock, thre
         settings.inherited,
         chain=chain,
         spending=spending,
+        prepare=prepare,
         warm=lambda: _warm(chain, books.secrets),
         threads=threads,
+    )
+
+
+def safekeeping(
+    place: PlaceSettings,
+    generation: Generation,
+    blobs: S3Blobs,
+    snapshots: DynamoSnapshots,
+    *,
+    owner: Owner,
+    clock: Clock,
+    threads: Threads,
+    log: Log,
+) -> Safekeeping:
+    """What restores the chat's workspace and keeps it."""
+    user = privileges.separate_user(place.agent_user)
+    places = Places(place.workspace, place.state, os.getuid() if user is None else user)
+    databases = Databases(places.owner, Path(place.temporary_folder))
+    scanners = (
+        Scanner(Root.WORKSPACE, place.workspace, places.owner, databases),
+        Scanner(Root.STATE, place.state, places.owner, databases, only=STATE_FILES),
+    )
+    transfers = Transfers()
+    restoring = Restoring(places, blobs, snapshots, transfers)
+    return Safekeeping(
+        generation.chat_id,
+        lambda: restoring(generation.chat_id),
+        lambda restored: Backup(
+            generation,
+            restored,
+            scanners,
+            databases,
+            blobs=blobs,
+            snapshots=snapshots,
+            clock=clock,
+            transfers=transfers,
+        ),
+        stop=transfers.stop,
+        owner=owner,
+        clock=clock,
+        threads=threads,
+        log=log,
     )
 
 
@@ -225,6 +305,7 @@ def openclaw_with(
     *,
     chain: Chain,
     spending: Spending,
+    prepare: Callable[[], Awaitable[None]] = nothing,
     warm: Callable[[], None],
     threads: Threads,
     term_seconds: float = TERM_SECONDS,
@@ -236,6 +317,7 @@ def openclaw_with(
         relay=relay,
         spending=spending,
         configure=lambda relay_url: _configure(place, chain, gateway, relay_url),
+        prepare=prepare,
         warm=warm,
         threads=threads,
         log=logger.info,
@@ -296,8 +378,8 @@ def _upstreams(chain: Chain, base_urls: Mapping[str, str]) -> Sequence[Upstream]
     ]
 
 
-def _client(service: str, requests: Requests) -> Any:  # noqa: ANN401
-    client: Any = boto3.client(service, config=_AWS)  # type: ignore[call-overload]
+def _client(service: str, requests: Requests, config: Config = _AWS) -> Any:  # noqa: ANN401
+    client: Any = boto3.client(service, config=config)  # type: ignore[call-overload]
     client.meta.events.register("before-call", requests.count)
     return client
 

@@ -17,9 +17,11 @@ from agent.gateway_frames import FallbackAttempt, Usage
 from agent.life import ForChat, live
 from agent.openclaw import OpenClaw
 from agent.relay_call import NO_TURN, RelayedTurn
+from agent.safekeeping import BACK_UP_SECONDS
 from agent.spending import Spending
 from agent.threads import Threads
 from assistant.turns.agents import Generation, Mailbox
+from assistant.workspace.model import NOTHING, Contained, Root
 from tests.doubles import CHAT, small_world
 
 if TYPE_CHECKING:
@@ -211,6 +213,37 @@ class RelayDouble:
         self.played.order.append("relay down")
 
 
+@dataclass
+class KeepingDouble:
+    """A safekeeping that only notes; `fails` makes its backups fail, `restored` is what it knows from the start."""
+
+    clock: DrivenClock
+    restored: Contained = NOTHING
+    fails: bool = False
+    counts: dict[str, int] = field(default_factory=dict)
+    made: list[tuple[Contained, Root | None]] = field(default_factory=list)
+    last: list[Contained] = field(default_factory=list)
+    kept_at: float = 0
+
+    def __post_init__(self) -> None:
+        self.kept_at = self.clock.now()
+
+    @property
+    def is_due(self) -> bool:
+        return self.clock.now() - self.kept_at >= BACK_UP_SECONDS
+
+    async def contained(self) -> Contained:
+        return self.restored
+
+    async def back_up(self, contained: Contained, *, if_changed: Root | None = None) -> bool:
+        self.made.append((contained, if_changed))
+        self.kept_at = self.clock.now()
+        return not self.fails
+
+    async def back_up_last(self, contained: Contained, *, seconds: float) -> None:
+        self.last.append(contained)
+
+
 class NoDoor:
     async def start(self) -> str:
         return ""
@@ -231,6 +264,7 @@ class Living:
     time: DrivenTime
     threads: CountedThreads
     spending: Spending
+    keeping: KeepingDouble
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     log: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     life: asyncio.Task[int] | None = None
@@ -276,7 +310,9 @@ class Living:
 
 
 @asynccontextmanager
-async def an_agent(fleet: Fleet, *, boots: bool = True, **habits: Any) -> AsyncIterator[Living]:
+async def an_agent(
+    fleet: Fleet, *, boots: bool = True, keeping: KeepingDouble | None = None, **habits: Any
+) -> AsyncIterator[Living]:
     """The container of the newest generation, not yet begun; ended at the end, whatever happens."""
     one_at_a_time(fleet)
     world = fleet.world
@@ -301,8 +337,9 @@ async def an_agent(fleet: Fleet, *, boots: bool = True, **habits: Any) -> AsyncI
     mailbox = Mailbox(generation, fleet.agents, world.turns, fleet.tokens, world.clock)
     driven = DrivenTime(world.clock)
     kept = Habits(**{"history_messages": 20, "history_days": 7, "idle_seconds": IDLE_SECONDS, **habits})
-    bridge = Bridge(mailbox, openclaw, kept, clock=world.clock, threads=threads, log=note, sleep=driven.sleep)
-    living = Living(fleet, mailbox, played, openclaw, bridge, driven, threads, spending, log=log)
+    keeping = keeping or KeepingDouble(world.clock)
+    bridge = Bridge(mailbox, openclaw, keeping, kept, clock=world.clock, threads=threads, log=note, sleep=driven.sleep)
+    living = Living(fleet, mailbox, played, openclaw, bridge, driven, threads, spending, keeping, log=log)
     try:
         yield living
     finally:

@@ -11,11 +11,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
+from agent.bridge import BACKUP_LOOK_SECONDS
 from agent.gateway_client import AllModelsFailed, GatewayGone, GatewayRefused, RunFailed, RunTimedOut
 from agent.gateway_frames import FallbackAttempt
+from agent.life import BOOKS_SECONDS
+from agent.safekeeping import BACK_UP_SECONDS
+from assistant.errors import SnapshotUnreadable
 from assistant.turns.agents import LEASE_SECONDS, AgentStatus
 from assistant.turns.model import TurnStatus
-from tests.container.bridging import IDLE_SECONDS, METHODS, Living, an_agent, result, shared_tables
+from assistant.workspace.model import Contained, Root
+from tests.container.bridging import IDLE_SECONDS, METHODS, KeepingDouble, Living, an_agent, result, shared_tables
 from tests.doubles import CHAT, World
 from tests.unit.test_agents import Fleet
 
@@ -120,7 +125,15 @@ async def test_a_turn_is_held_while_openclaw_boots_and_run_when_it_is_up(fleet: 
 
         living.played.boot()
         await told(living, "success")
-        assert set(living.openclaw.seconds) == {"relay", "configuration", "keys", "gateway", "connection", "all"}
+        assert set(living.openclaw.seconds) == {
+            "relay",
+            "preparation",
+            "configuration",
+            "keys",
+            "gateway",
+            "connection",
+            "all",
+        }
 
 
 async def test_what_the_agent_has_not_seen_precedes_its_message(fleet: Fleet) -> None:
@@ -565,3 +578,119 @@ async def test_an_answer_after_a_fallback_is_logged_as_one(fleet: Fleet) -> None
         living.begin()
         await told(living, "success")
         await living.until(lambda: any(message == "fallback answered" for message, _ in living.log))
+
+
+# The workspace
+
+
+async def test_after_a_turn_the_workspace_is_kept_if_it_has_changed(fleet: Fleet) -> None:
+    claim = fleet.turn("write a file")
+    fleet.hand_over(claim)
+    async with an_agent(fleet) as living:
+        living.begin()
+        await told(living, "success")
+        await living.until(lambda: living.keeping.made)
+
+    assert living.keeping.made == [(Contained(claim.number, {0: 1}), Root.WORKSPACE)]
+
+
+async def test_the_workspace_is_kept_every_five_minutes(fleet: Fleet) -> None:
+    fleet.start.wake(CHAT, starter="eager")
+    async with an_agent(fleet, idle_seconds=3600) as living:
+        living.begin()
+        await living.pass_time(3 * BACK_UP_SECONDS + 3 * BACKUP_LOOK_SECONDS)
+
+        assert living.keeping.made == [(Contained(), None)] * 3
+
+
+async def test_a_signal_has_the_workspace_kept_after_the_gateway_has_ended_and_before_the_place_is_given_up(
+    fleet: Fleet,
+) -> None:
+    fleet.hand_over(fleet.turn())
+    async with an_agent(fleet) as living:
+        living.played.script = [None]
+        seen: list[tuple[str, list[str], str]] = []
+
+        async def last(contained: Contained, *, seconds: float) -> None:
+            seen.append((agent(fleet).status, list(living.played.order), fleet.tokens.ended[-1][1]))
+            assert seconds < BOOKS_SECONDS
+
+        living.keeping.back_up_last = last  # type: ignore[method-assign]
+        living.begin()
+        await living.until(lambda: living.played.hanging)
+        living.stop.set()
+        assert await living.ended() == 0
+
+    ((status, order, told_before),) = seen
+    assert status == AgentStatus.STOPPING
+    assert "gateway down" in order
+    assert told_before == "AgentInterrupted"  # who waits need not wait for the backup
+    assert agent(fleet).status == AgentStatus.STOPPED
+
+
+async def test_the_place_is_kept_during_a_long_last_backup(fleet: Fleet) -> None:
+    fleet.start.wake(CHAT, starter="eager")
+    async with an_agent(fleet) as living:
+        kept: list[bool] = []
+
+        async def last(contained: Contained, *, seconds: float) -> None:
+            for _ in range(4):
+                await living.bridge._sleep(LEASE_SECONDS / 3 + 1)
+                kept.append(agent(fleet).lease_until > fleet.world.clock.now())
+
+        living.keeping.back_up_last = last  # type: ignore[method-assign]
+        living.begin()
+        await living.until(lambda: living.openclaw.is_ready)
+        living.stop.set()
+        await living.until(lambda: agent(fleet).status == AgentStatus.STOPPING)
+        await living.pass_time(4 * LEASE_SECONDS / 3 + 10)
+        assert await living.ended() == 0
+
+    assert kept == [True] * 4
+
+
+async def test_an_idle_agent_whose_workspace_can_not_be_kept_goes_on_for_a_while(fleet: Fleet) -> None:
+    fleet.start.wake(CHAT, starter="eager")
+    async with an_agent(fleet, idle_seconds=60) as living:
+        living.keeping.fails = True
+        living.begin()
+        await living.pass_time(130)
+        assert agent(fleet).status == AgentStatus.RUNNING
+        await living.pass_time(130)
+        assert await living.ended() == 0
+
+    assert agent(fleet).status == AgentStatus.STOPPED
+
+
+async def test_what_came_after_the_restored_memory_is_told_to_the_agent(fleet: Fleet) -> None:
+    first = fleet.turn("one")
+    fleet.world.ask("copilot")(first)
+    second = next_turn(fleet, first, "two")
+    fleet.world.ask("copilot")(second)
+    third = next_turn(fleet, second, "three")
+    fleet.hand_over(third)
+    keeping = KeepingDouble(fleet.world.clock, restored=Contained(1, {0: 1}))
+    async with an_agent(fleet, keeping=keeping) as living:
+        living.begin()
+        await told(living, "success")
+
+    assert [message for _, message in living.played.ran] == [history_of("two") + "three"]
+    assert living.keeping.made[-1][0] == Contained(3, {0: 3})
+
+
+async def test_a_workspace_that_can_not_be_restored_gives_the_turn_to_the_chat_lane_and_ends_the_agent(
+    fleet: Fleet,
+) -> None:
+    fleet.hand_over(fleet.turn())
+    async with an_agent(fleet) as living:
+
+        async def refuse() -> None:
+            raise SnapshotUnreadable("a content is missing")
+
+        living.openclaw._prepare = refuse
+        living.begin()
+        assert await living.ended() == 1
+
+    assert fleet.tokens.ended == [("token", "AgentFailed")]
+    assert "connect" not in living.played.order
+    assert "configure" not in living.played.order

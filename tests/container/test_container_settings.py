@@ -23,6 +23,7 @@ CHAT = {
     "GENERATION": "3",
     "CONVERSATIONS_TABLE": "conversations",
     "RUNTIME_TABLE": "runtime",
+    "WORKSPACES_BUCKET": "bucket",
     "SECRETS_PATH": "/serverless-openclaw/secrets/",
     "HISTORY_MESSAGES": "20",
     "HISTORY_DAYS": "7",

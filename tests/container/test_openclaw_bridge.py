@@ -21,6 +21,7 @@ from agent.threads import Threads
 from assistant.turns.agents import AgentStatus, Generation, Mailbox
 from assistant.turns.model import TurnStatus
 from local.simulators.faults import Fault
+from local.workspace_trials import Cloud
 from tests.container.bridging import NoDoor, one_at_a_time
 from tests.container.openclaw import (
     ANSWER,
@@ -80,8 +81,11 @@ class Whole:
 
 
 @asynccontextmanager
-async def the_whole_agent(fleet: Fleet, folder: Path, providers: Providers) -> AsyncIterator[Whole]:
-    world = fleet.world
+async def the_whole_agent(
+    fleet: Fleet, folder: Path, providers: Providers, cloud: Cloud | None = None
+) -> AsyncIterator[Whole]:
+    """`cloud`: where its workspace is kept."""
+    world, cloud = fleet.world, cloud or Cloud()
     one_at_a_time(fleet)
     place = {"STATE_FOLDER": "state", "WORKSPACE_FOLDER": "workspace", "TEMPORARY_FOLDER": "tmp"}
     settings = read(
@@ -99,9 +103,21 @@ async def the_whole_agent(fleet: Fleet, folder: Path, providers: Providers) -> A
     def note(message: str, **fields: Any) -> None:
         log.append(f"{message} {fields}")
 
-    openclaw = wiring.assembled(settings, world.chain, books, world.clock, threads)
-    mailbox = Mailbox(Generation(CHAT, 1), fleet.agents, world.turns, fleet.tokens, world.clock)
-    bridge = Bridge(mailbox, openclaw, Habits(20, 7, 900), clock=world.clock, threads=threads, log=note)
+    generation = cloud.begin()
+    assert generation == Generation(CHAT, fleet.agents.read(CHAT).generation)
+    safekeeping = wiring.safekeeping(
+        settings.place,
+        generation,
+        cloud.blobs(),
+        cloud.snapshots(),
+        owner=world.owner,
+        clock=world.clock,
+        threads=threads,
+        log=note,
+    )
+    openclaw = wiring.assembled(settings, world.chain, books, world.clock, threads, prepare=safekeeping.restore)
+    mailbox = Mailbox(generation, fleet.agents, world.turns, fleet.tokens, world.clock)
+    bridge = Bridge(mailbox, openclaw, safekeeping, Habits(20, 7, 900), clock=world.clock, threads=threads, log=note)
     stop = asyncio.Event()
 
     async def arn() -> str:
@@ -167,3 +183,28 @@ async def test_mail_is_answered_through_everything_and_survives_a_kill_and_a_sig
         assert world.turn(5).status == TurnStatus.OPEN
         assert fleet.agents.read(CHAT).status == AgentStatus.STOPPED
         assert ANSWER not in "".join(agent.log)
+
+
+async def test_the_next_container_has_the_files_and_remembers_what_was_said(tmp_path: Path) -> None:
+    cloud = Cloud()
+    with simulated_providers() as providers, a_world(agent_mode="always", clock=SystemClock()) as world:
+        fleet = Fleet(world)
+        first = fleet.turn("my cat is called Mimi")
+        fleet.hand_over(first, "token 1")
+        async with the_whole_agent(fleet, tmp_path / "first", providers, cloud) as agent:
+            await agent.told("success")
+            (tmp_path / "first" / "workspace" / "files" / "cat.txt").write_text("Mimi")
+            agent.stop.set()
+            assert await asyncio.wait_for(agent.life, STOP_S) == 0
+
+        world.deliver(first)
+        second = fleet.turn("what is my cat called?")
+        fleet.hand_over(second, "token 2")
+        async with the_whole_agent(fleet, tmp_path / "second", providers, cloud) as agent:
+            await agent.told("success", "success")
+            assert (tmp_path / "second" / "workspace" / "files" / "cat.txt").read_text() == "Mimi"
+
+        asked = json.dumps(providers.requests()[-1].body)
+        assert "my cat is called Mimi" in asked  # OpenClaw's own memory has it
+        assert "<message role" not in asked  # and so it is not told once more
+    assert cloud.archive().listed()[-1].number > 1

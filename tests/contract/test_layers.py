@@ -23,6 +23,7 @@ MAY_IMPORT = (
     "assistant.observability",
     "assistant.turns",
     "assistant.telegram",
+    "assistant.workspace",
 )
 """What a function may import of the package: no adapter of a store or a provider."""
 

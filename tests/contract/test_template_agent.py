@@ -170,13 +170,19 @@ def test_the_container_changes_of_the_runtime_table_agents_ledger_and_usage() ->
     assert f"{schema.AGENT}*" == "AGENT#*"
     assert {resource for one in grants for resource in one.resources} == {"RuntimeTable.Arn"}
     services = {action.split(":")[0] for one in _grants_of("AgentTaskRole") for action in one.actions}
-    assert services == {"dynamodb", "states", "ssm", "s3"}
+    assert services == {"dynamodb", "states", "ssm", "s3", "lambda"}
 
 
 def test_the_container_deletes_nothing_of_a_workspace() -> None:
     s3 = {action for one in _grants_of("AgentTaskRole") for action in one.actions if action.startswith("s3:")}
 
     assert s3 == {"s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", "s3:ListBucket"}
+
+
+def test_only_the_collection_deletes_of_a_workspace_and_versions_alone() -> None:
+    deleting = {(one.role, action) for one in GRANTS for action in one.actions if re.search("s3:.*Delete", action)}
+
+    assert deleting == {("CollectSnapshotsRole", "s3:DeleteObjectVersion")}
 
 
 def test_fargate_may_pull_and_log_and_nothing_else() -> None:

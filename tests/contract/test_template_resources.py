@@ -195,6 +195,7 @@ def test_the_asynchronous_functions_are_those_that_events_invoke() -> None:
         "ForgetChat",
         "FireReminder",
         "CorrectLedger",
+        "CollectSnapshots",
         "TellOwner",
     ]
 

@@ -189,6 +189,14 @@ class CorrectionSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class CollectionSettings:
+    """For CollectSnapshots."""
+
+    runtime_table: str
+    workspaces_bucket: str
+
+
+@dataclass(frozen=True, slots=True)
 class NotificationSettings:
     """For TellOwner."""
 
@@ -215,6 +223,7 @@ SETTINGS = (
     TendingSettings,
     ShutDownSettings,
     CorrectionSettings,
+    CollectionSettings,
     NotificationSettings,
 )
 

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from assistant.turns.reporting import Reporting
     from assistant.turns.stopping import Stopping
     from assistant.turns.tending import AgentStopped, ShutDownIdle, SweepingAgents
+    from assistant.workspace.collecting import Collection
 
 _AWS = Config(connect_timeout=1, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 2})
 """Two tries fit into the shortest function timeout, 10 s; the state machine has its own."""
@@ -445,6 +446,17 @@ def correction(provider_id: str) -> Callable[[], Correction]:
         return Correction(provider, _ledger(needs.runtime_table), _secrets(needs.secrets_path), account)
 
     return build
+
+
+def collection() -> Collection:
+    """What CollectSnapshots does."""
+    from assistant.stores.snapshots import DynamoSnapshots
+    from assistant.stores.workspaces import S3Shelves
+    from assistant.workspace.collecting import Collection
+
+    needs = settings.from_environment(settings.CollectionSettings)
+    shelves = S3Shelves(_client("s3"), needs.workspaces_bucket)
+    return Collection(shelves, DynamoSnapshots(_table(needs.runtime_table)), _clock)
 
 
 def notification() -> Notification:

@@ -294,7 +294,9 @@ class Used:
         return Used(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
 
 
-type NoticeKind = Literal["provider_rejected", "turn_kills_agent", "agent_fails"]
+type NoticeKind = Literal[
+    "provider_rejected", "turn_kills_agent", "agent_fails", "workspace_unreadable", "backups_fail"
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,11 @@ def parse(event: object) -> Notice | AlarmChange:
     """
     match event:
         case {
-            "kind": "provider_rejected" | "turn_kills_agent" | "agent_fails" as kind,
+            "kind": "provider_rejected"
+            | "turn_kills_agent"
+            | "agent_fails"
+            | "workspace_unreadable"
+            | "backups_fail" as kind,
             "provider": str(provider),
             "reason": str(reason),
             **others,
@@ -158,8 +162,28 @@ def _agent_fails(notice: Notice) -> str:
     )
 
 
+def _workspace_unreadable(notice: Notice) -> str:
+    return (
+        f"The workspace of chat {notice.chat_id} could not be restored ({notice.reason or 'no reason known'}), so its "
+        "agent does not start. Nothing was overwritten, and nothing is backed up until a restore succeeds. Language "
+        "models answer meanwhile.\n\n"
+        "What to do: if it happens once, nothing. If it goes on, go back to an earlier snapshot (docs/workspace.md)."
+    )
+
+
+def _backups_fail(notice: Notice) -> str:
+    return (
+        f"The workspace of chat {notice.chat_id} could not be backed up several times in a row "
+        f"({notice.reason or 'no reason known'}). What was backed up before is safe; what the agent has written since "
+        "is lost if it ends now. I go on trying.\n\n"
+        "What to do: look at the agent's log group in CloudWatch."
+    )
+
+
 _NOTICES: Mapping[NoticeKind, Callable[[Notice], str]] = {
     "provider_rejected": _rejected,
     "turn_kills_agent": _turn_kills_agent,
     "agent_fails": _agent_fails,
+    "workspace_unreadable": _workspace_unreadable,
+    "backups_fail": _backups_fail,
 }

@@ -11,7 +11,7 @@ In this order, which is the whole of the proof (`docs/decisions`):
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from assistant.errors import SnapshotUnreadable
@@ -20,6 +20,8 @@ from assistant.workspace.keeping import kept
 from assistant.workspace.model import Head
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from assistant.turns.ports import Clock
     from assistant.workspace.ports import Shelves, Snapshots
 
@@ -73,6 +75,27 @@ class Collection:
         unneeded = [each for each in listed if each.name not in needed and each.modified_at <= latest]
         self.shelves.delete(chat_id, unneeded)
         return Collected(dropped, kept_number, len(unneeded), sum(each.size for each in unneeded))
+
+    def everywhere(self, *, log: Callable[..., None]) -> None:
+        """Tidy up every chat.
+
+        Args:
+            log: takes a message and fields.
+
+        Raises:
+            SnapshotUnreadable: of so many chats a manifest that is kept can't be read; the others are tidied up.
+        """
+        unreadable = 0
+        for chat_id in self.chats():
+            try:
+                done = self(chat_id)
+            except SnapshotUnreadable as error:
+                unreadable += 1
+                log("not collected", chat_id=chat_id, reason=str(error))
+            else:
+                log("collected", chat_id=chat_id, **asdict(done))
+        if unreadable:
+            raise SnapshotUnreadable(f"the snapshots of {unreadable} chats can't all be read")
 
     def forget(self, chat_id: str, *, by: str) -> Collected:
         """Delete everything that there is of a chat, for good; an agent that runs commits nothing any more.

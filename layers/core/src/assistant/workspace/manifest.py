@@ -19,9 +19,15 @@ if TYPE_CHECKING:
     from assistant.workspace.model import Entry, Head
 
 MEMORY = "agents/main/agent/openclaw-agent.sqlite"
-"""OpenClaw's memory, in its state: all of the state that a snapshot holds."""
+"""OpenClaw's memory, in its state."""
 
-_STATE = frozenset(MEMORY.rsplit("/", number)[0] for number in range(4))
+VERSION = "agents/main/agent/openclaw-version"
+"""Of the OpenClaw that wrote the memory; written by the bridge."""
+
+STATE_FILES = frozenset({MEMORY, VERSION})
+"""All of the state that a snapshot holds."""
+
+_STATE = STATE_FILES | {MEMORY.rsplit("/", number)[0] for number in (1, 2, 3)}
 _NAME_BYTES = 255
 _ESCAPED = re.compile("\0([89a-f][0-9a-f])")
 _FOREIGN = re.compile("[\udc80-\udcff]")

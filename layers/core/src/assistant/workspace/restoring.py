@@ -20,7 +20,7 @@ from assistant.workspace.planning import total, uploads
 from assistant.workspace.scanning import digest_of_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from assistant.workspace.model import Contained, Head, Manifest, Trees
@@ -72,6 +72,12 @@ class Places:
     def memory(self) -> Path | None:
         """Where OpenClaw's memory belongs."""
         return None if self.state is None else self.state / manifest.MEMORY
+
+    def moves(self) -> list[tuple[Path, Path]]:
+        """What of the state is moved from where it is prepared to where it belongs."""
+        if self.state is None:
+            return []
+        return [(self.state / BESIDE / name, self.state / name) for name in sorted(manifest.STATE_FILES)]
 
 
 class Restoring:
@@ -155,24 +161,22 @@ class Restoring:
 
     def _move(self, beside: Mapping[Root, Path]) -> None:
         """The workspace last, in one step: who finds it, finds all."""
-        memory = self._places.memory
-        prepared = None if memory is None else beside[Root.STATE] / manifest.MEMORY
-        if memory is not None and prepared is not None and prepared.exists():
-            self._make_way(beside[Root.STATE].parent, manifest.MEMORY.split("/")[:-1])
-            prepared.rename(memory)
+        moves = [(source, target) for source, target in self._places.moves() if source.exists()]
         try:
+            for source, target in moves:
+                self._make_way(beside[Root.STATE].parent, target)
+                source.rename(target)
             beside[Root.WORKSPACE].rename(self._places.workspace)
         except OSError:
-            if memory is not None:
-                memory.unlink(missing_ok=True)
+            for _, target in moves:
+                target.unlink(missing_ok=True)
             raise
 
-    def _make_way(self, folder: Path, names: Sequence[str]) -> None:
-        for name in names:
-            folder /= name
+    def _make_way(self, state: Path, target: Path) -> None:
+        for folder in reversed(target.relative_to(state).parents[:-1]):
             with contextlib.suppress(FileExistsError):
-                folder.mkdir(mode=0o700)
-                _give(folder, self._places.owner)
+                (state / folder).mkdir(mode=0o700)
+                _give(state / folder, self._places.owner)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from assistant.workspace import descriptors
 from assistant.workspace.databases import NoDatabase
 from assistant.workspace.ignoring import MOST_RULES_BYTES, RULES_FILE, Ignoring
 from assistant.workspace.links import leading_out
-from assistant.workspace.manifest import as_name, as_text
+from assistant.workspace.manifest import MEMORY, as_name, as_text
 from assistant.workspace.model import File, Folder, LeftOut, Link, Root, Unkept, Why
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class Scanner:
         folder: where it is.
         owner: the user whose files are taken in, and nobody else's.
         databases: copies what is being written to.
-        only: the path of the one database to be taken in; None for everything that is not ignored.
+        only: paths of what is taken in; None for everything that is not ignored.
         now_ns: nanoseconds of the clock that the file system's stamps are by.
     """
 
@@ -125,7 +125,7 @@ class Scanner:
         owner: int,
         databases: Databases,
         *,
-        only: str | None = None,
+        only: Collection[str] | None = None,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.root = root
@@ -191,7 +191,7 @@ class Scanner:
 
     def _is_wanted(self, path: str, *, is_folder: bool) -> bool:
         if self._only is not None:
-            return self._only == path or self._only.startswith(f"{path}/")
+            return any(wanted == path or wanted.startswith(f"{path}/") for wanted in self._only)
         return not self._ignoring(f"{path}/" if is_folder else path)
 
     def _take(
@@ -220,11 +220,12 @@ class Scanner:
         self, place: _Place, status: os.stat_result, scanned: Scanned, known: Known | None, held: Collection[str]
     ) -> File:
         journal = place.journal_stamp()
-        if journal is not None or place.path == self._only:
+        is_memory = self.root == Root.STATE and place.path == MEMORY
+        if journal is not None or is_memory:
             try:
                 return self._database(place, journal, scanned, known, held)
             except NoDatabase:
-                if place.path == self._only:
+                if is_memory:
                     raise Unkept(Why.DAMAGED) from None
         elif known is not None and known.is_as_it_was(Stamp.of(status), None):
             return self._remembered(place, known, status)
