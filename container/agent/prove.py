@@ -197,7 +197,7 @@ def _validate(gateway: GatewaySettings, inherited: Mapping[str, str]) -> None:
 
 def _empty(place: PlaceSettings) -> None:
     """Leave nothing of a boot: the folders' content is no part of the image."""
-    for folder in (place.state, place.workspace, Path(place.temporary_folder)):
+    for folder in (place.state, Path(place.workspace_folder), Path(place.temporary_folder)):
         for path in folder.iterdir():
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 

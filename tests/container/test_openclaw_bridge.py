@@ -204,7 +204,7 @@ async def test_the_next_container_has_the_files_and_remembers_what_was_said(tmp_
             await agent.told("success", "success")
             assert (tmp_path / "second" / "workspace" / "files" / "cat.txt").read_text() == "Mimi"
 
-        asked = json.dumps(providers.requests()[-1].body)
+        asked = json.dumps(providers.outside.providers["copilot"].requests[-1].body)
         assert "my cat is called Mimi" in asked  # OpenClaw's own memory has it
         assert "<message role" not in asked  # and so it is not told once more
     assert cloud.archive().listed()[-1].number > 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import stat
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -19,8 +20,6 @@ from agent.settings import read_place
 from tests.container.bridging import result
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from agent.settings import PlaceSettings
 
 FIRST, SECOND = "copilot", "openrouter"
@@ -140,7 +139,7 @@ def test_it_boots_twice_and_leaves_only_what_the_image_keeps(
 
     assert boots == ["", str(tmp_path / "prepared")]
     assert told == {"first": {"all": 1.0}, "second": {"all": 1.0}, "compile_cache_mb": 0.2}
-    assert list(place.state.iterdir()) == list(place.workspace.iterdir()) == []
+    assert list(place.state.iterdir()) == list(Path(place.workspace_folder).iterdir()) == []
     assert stat.S_IMODE((tmp_path / "cache" / "v26" / "compiled").stat().st_mode) == 0o644
 
 

@@ -72,8 +72,11 @@ def test_an_unknown_condition_operator_fails_closed() -> None:
 
 
 def _call(service: str, operation: str, parameters: dict[str, Any], **more: Any) -> AwsRequest:
-    given = {"method": "POST", "path": "/", "query": {}} | more
-    return AwsRequest("AK", service, operation, body=json.dumps(parameters).encode(), **given)
+    given = {"method": "POST", "path": "/", "query": {}, "body": json.dumps(parameters).encode()} | more
+    return AwsRequest("AK", service, operation, **given)
+
+
+DELETED = b"<Delete><Object><Key>k&amp;1</Key><VersionId>v</VersionId></Object></Delete>"
 
 
 def _partition_key(table: str, index: str | None) -> str:
@@ -145,6 +148,11 @@ def test_a_query_needs_its_index_and_tells_its_leading_key() -> None:
             "arn:aws:lambda:eu-west-1:123456789012:function:f",
         ),
         (_call("s3", "PutObject", {}, method="PUT", path="/b/k/1"), "s3:PutObject", "arn:aws:s3:::b/k/1"),
+        (
+            _call("s3", "PostObjects", {}, method="POST", path="/b", body=DELETED),
+            "s3:DeleteObjectVersion",
+            "arn:aws:s3:::b/k&1",
+        ),
         (_call("s3", "ListObjectsV2", {}, method="GET", path="/b"), "s3:ListBucket", "arn:aws:s3:::b"),
         (_call("monitoring", "PutMetricData", {}), "cloudwatch:PutMetricData", "*"),
     ],
