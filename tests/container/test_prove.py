@@ -122,6 +122,7 @@ def test_it_boots_twice_and_leaves_only_what_the_image_keeps(
     async def boot(settings: PlaceSettings, _: Any) -> dict[str, float]:
         boots.append(settings.prepared_state)
         (settings.state / "agents").mkdir()
+        settings.workspace.mkdir()
         (settings.workspace / "AGENTS.md").symlink_to(tmp_path / "openclaw.mjs")
         (tmp_path / "cache" / "v26").mkdir(exist_ok=True)
         (tmp_path / "cache" / "v26" / "compiled").write_bytes(b"c" * 200_000)

@@ -179,12 +179,6 @@ def test_the_container_deletes_nothing_of_a_workspace() -> None:
     assert s3 == {"s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", "s3:ListBucket"}
 
 
-def test_only_the_collection_deletes_of_a_workspace_and_versions_alone() -> None:
-    deleting = {(one.role, action) for one in GRANTS for action in one.actions if re.search("s3:.*Delete", action)}
-
-    assert deleting == {("CollectSnapshotsRole", "s3:DeleteObjectVersion")}
-
-
 def test_fargate_may_pull_and_log_and_nothing_else() -> None:
     actions = {action for one in _grants_of("AgentExecutionRole") for action in one.actions}
 

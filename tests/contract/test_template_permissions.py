@@ -245,13 +245,13 @@ def test_schedules_are_made_by_the_webhook_with_that_role_alone() -> None:
     }
 
 
-def test_what_is_kept_in_s3_is_deleted_by_who_forgets_alone() -> None:
+def test_what_is_kept_in_s3_is_deleted_by_who_forgets_or_collects_and_versions_alone() -> None:
     granted = {
         action: {grant.role for grant in GRANTS if action in grant.actions}
         for action in {action for grant in GRANTS for action in grant.actions if action.startswith("s3:Delete")}
     }
 
-    assert granted == {"s3:DeleteObjectVersion": {"ForgetChatRole"}}
+    assert granted == {"s3:DeleteObjectVersion": {"ForgetChatRole", "CollectSnapshotsRole"}}
     assert not {grant.role for grant in GRANTS if "s3:PutObject" in grant.actions} & {"SendDocumentRole"}
 
 
