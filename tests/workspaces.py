@@ -40,7 +40,7 @@ def back_up(
         runtime.update(schema.agent_partition(chat), schema.AGENT_ITEM, Update(put={"generation": 1}))
     head = snapshots.head(chat)
     entries: list[Entry] = [Link(path, target) for path, target in (links or {}).items()]
-    folders = {path[:end] for path in files for end, letter in enumerate(path) if letter == "/"}
+    folders = {path[:end] for path in [*files, *(links or {})] for end, letter in enumerate(path) if letter == "/"}
     entries += [Folder(path, 0o755) for path in sorted(folders)]
     for place, (path, data) in enumerate(files.items()):
         digest = manifest.digest_of(data)

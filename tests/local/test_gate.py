@@ -227,3 +227,16 @@ def test_leading_keys_restrict_a_role(cloud: LocalCloud) -> None:
         dynamodb.put_item(TableName=table, Item={"pk": {"S": "other#x"}, "sk": {"S": "1"}})
     with pytest.raises(ClientError, match="AccessDeniedException"):
         dynamodb.get_item(TableName=table, Key={"pk": {"S": "item#x"}, "sk": {"S": "1"}})
+
+
+def test_deleting_many_objects_needs_the_right_to_each_and_to_versions() -> None:
+    body = (
+        b"<Delete><Object><Key>k/1</Key></Object>"
+        b"<Object><Key>k/&lt;2&gt;</Key><VersionId>v</VersionId></Object><Quiet>true</Quiet></Delete>"
+    )
+    request = AwsRequest("key", "s3", "PostObjects", "POST", "/b", {"delete": ""}, body)
+
+    assert [(access.action, access.resource) for access in needed(request, _partition_key)] == [
+        ("s3:DeleteObject", "arn:aws:s3:::b/k/1"),
+        ("s3:DeleteObjectVersion", "arn:aws:s3:::b/k/<2>"),
+    ]

@@ -11,8 +11,10 @@ import pytest
 
 from assistant.stores import schema
 from assistant.stores.dynamodb import Table, Update
+from assistant.stores.errands import DynamoErrands, LambdaRunners
 from assistant.stores.workspaces import S3Shelves
 from assistant.turns.agents import AgentStatus
+from assistant.turns.errands import Asked, Errand
 from operate.errors import UsageError
 from operate.workspaces import moment
 from tests.doubles import NOON
@@ -64,6 +66,15 @@ class Kept:
 
     def agent(self, **attributes: Any) -> None:
         self.runtime.update(schema.agent_partition(self.chat), schema.AGENT_ITEM, Update(put=attributes))
+
+    def ask_for_files(self, text: str) -> None:
+        """What the webhook does at `/files` where an agent is deployed."""
+        cloud, now = self.system.cloud, int(self.system.cloud.clock.now())
+        table = Table(cloud.client("dynamodb"), cloud.resources["ConversationsTable"])
+        asked, errand = Asked(self.chat, 1), Errand("files", text, 1, now, now, now + 60)
+        assert DynamoErrands(table, cloud.clock).add(asked, errand)
+        runners = LambdaRunners(cloud.client("lambda"), {"documents": cloud.resources["SendDocument"]})
+        runners.run("documents", asked)
 
     def spoil(self, digest: str) -> None:
         """Put another content where one was."""
@@ -234,11 +245,14 @@ def test_a_chat_is_exported_and_forgotten_with_the_roles_of_the_template(
     refused = kept.terminal.run("export", "--chat", kept.chat, "--to", str(tmp_path / "chat.json" / "x"))
     system.say(chat, "/export")
     system.settle()
+    kept.ask_for_files("today.md")
+    system.settle()
     system.say(chat, "/forget")
     system.say(chat, "/forget yes")
     system.settle()
 
-    (document,) = [one for one in system.outside.telegram.documents if one.chat_id == chat]
+    document, file = [one for one in system.outside.telegram.documents if one.chat_id == chat]
+    assert (file.name, file.data) == ("today.md", b"milk and eggs")
     assert [one["user"] for one in printed.data["exchanges"]] == ["remember this"]
     assert json.loads(document.data)["exchanges"] == printed.data["exchanges"]
     assert json.loads((tmp_path / "chat.json").read_text("utf-8"))["exchanges"] == printed.data["exchanges"]

@@ -148,7 +148,12 @@ def test_a_folder_is_not_sent_and_what_is_in_it_is_listed(shelf: Shelf) -> None:
 
 
 def test_a_folder_without_files(shelf: Shelf) -> None:
-    shelf.back_up({"a/b/c": b"1"})
+    shelf.back_up({}, links={"a/b": "c"})
+
+    assert shelf.files("a") == Reply("a is a folder without files.")
+
+
+def test_a_link_says_where_it_leads(shelf: Shelf) -> None:
     shelf.back_up({"d/e": b"1"}, links={"d/f": "e"})
 
     assert shelf.files("d/f") == Reply("d/f is a link to e. Ask for that.")

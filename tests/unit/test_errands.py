@@ -169,7 +169,7 @@ def test_that_it_is_in_doubt_is_said_once_and_not_worth_failing_over(world: Worl
     world.errands.mark_sending(errand)
     world.messenger.trouble = [error]
 
-    assert [carrying_out(world)(errand), carrying_out(world)(errand)] == ["in doubt", "in doubt"]
+    assert [carrying_out(world)(errand), carrying_out(world)(errand)] == ["in doubt", "gone"]
 
     assert world.texts() == []
 
@@ -180,6 +180,25 @@ def test_a_chat_that_takes_nothing_is_left_alone(world: World) -> None:
 
     assert carrying_out(world)(errand) == "refused"
 
+    assert left(world) == []
+
+
+def test_a_chat_that_takes_no_files_is_told_so(world: World) -> None:
+    world.messenger.trouble = [DeliveryRefused("not enough rights")]
+
+    assert carrying_out(world, Reply("a.txt", Document("a.txt", b"abc")))(asked(world)) == "refused"
+
+    assert world.texts() == [texts.FILE_REFUSED]
+
+
+def test_a_try_that_died_after_it_had_said_so_says_it_no_more(world: World) -> None:
+    errand = asked(world)
+    world.errands.mark_sending(errand)
+    world.errands.mark_noticed(errand)
+
+    assert carrying_out(world)(errand) == "in doubt"
+
+    assert world.texts() == []
     assert left(world) == []
 
 

@@ -7,20 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from assistant.stores import schema
 from assistant.stores.agents import DynamoAnsweringAgents
 from assistant.stores.claims import DynamoClaims
 from assistant.stores.conversations import DynamoConversations
-from assistant.stores.dynamodb import Table
+from assistant.stores.dynamodb import Table, Update
 from assistant.stores.errands import DynamoErrands
 from assistant.stores.reminders import DynamoReminders
 from assistant.stores.snapshots import DynamoSnapshots
 from assistant.stores.workspaces import S3Blobs, S3Shelves
 from assistant.turns.errands import Asked, CarryingOut
-from assistant.turns.model import Answer, Answered, InboxMessage, TurnClaim
+from assistant.turns.model import Answer, Answered, ChatClaim, InboxMessage, TurnClaim
 from assistant.turns.waking import Waking
 from assistant.workspace.archive import Archive
 from assistant.workspace.collecting import Collection
 from assistant.workspace.forgetting import STAYS, STOPPED_BECAUSE, Forgetting
+from assistant.workspace.model import Forgotten
 from local.small_s3 import SmallS3
 from tests.doubles import CHAT, World, small_world
 from tests.unit.test_agents import RecordedTokens
@@ -337,6 +339,46 @@ def test_forgetting_an_empty_chat(world: World) -> None:
     world.say("hello")
     world.run_all()
     assert world.texts()[-1] == "copilot: hello"
+
+
+def test_two_at_once_forget_once(scene: Scene) -> None:
+    errand = scene.world.errands.read(scene.asked)
+    assert errand
+    conversations = DynamoConversations(scene.world.conversations, scene.world.clock)
+    assert not conversations.fence(scene.asked, errand)
+    epoch = scene.world.claims.read(CHAT).claim_epoch
+
+    assert not conversations.fence(scene.asked, errand)
+
+    assert scene.world.claims.read(CHAT).claim_epoch == epoch
+
+
+def test_the_mail_of_a_later_turn_stays(scene: Scene) -> None:
+    world = scene.world
+    later = TurnClaim(ChatClaim(CHAT, 9), 9)
+    world.agents.register(later, "later token", deadline=int(world.clock.now()) + 600)
+
+    scene.forget()
+
+    assert [mail.number for mail in world.agents.mail(CHAT)] == [9]
+    assert world.agents.read(CHAT).pending == 1
+
+
+def test_an_agent_that_starts_in_between_is_ended_too(scene: Scene) -> None:
+    snapshots = DynamoSnapshots(scene.world.runtime)
+    stale = scene.world.runtime.get(schema.agent_partition(CHAT), schema.AGENT_ITEM)
+    assert stale
+    started = Update(put={"generation": 7})
+    scene.world.runtime.update(schema.agent_partition(CHAT), schema.AGENT_ITEM, started)
+
+    class Late(Table):
+        def get(self, pk: str, sk: str) -> Any:
+            return stale
+
+    late = Late(scene.world.runtime.client, scene.world.runtime.name)
+    assert DynamoSnapshots(late).forget(CHAT, by="u1", now=5) == Forgotten(generation=7, at=5)
+    assert snapshots.head(CHAT).generation == 8
+    assert snapshots.forget(CHAT, by="u1", now=9) == Forgotten(generation=7, at=5)
 
 
 def _calls() -> int:

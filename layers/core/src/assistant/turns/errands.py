@@ -6,6 +6,7 @@ sent; if nobody knows whether it arrived, the chat is told so, and nothing is se
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Literal
@@ -195,6 +196,8 @@ class CarryingOut:
             self.errands.unmark_sending(asked)
             raise
         except DeliveryRefused:
+            if reply.document is not None:
+                self._say(asked, errand, texts.FILE_REFUSED)
             return "refused"
         return "sent"
 
@@ -210,10 +213,11 @@ class CarryingOut:
     def _in_doubt(self, asked: Asked, errand: Errand) -> str:
         """A try before died while it was sending: say so, once, and that is not worth failing over."""
         if self.errands.mark_noticed(asked):
-            try:
-                text = texts.in_doubt(errand.kind)
-                self.messenger.send(asked.chat_id, text, thread_id=errand.thread_id, reply_to=None)
-            except (DeliveryDelayed, DeliveryFailed, DeliveryUncertain, DeliveryRefused):
-                return "in doubt"
+            self._say(asked, errand, texts.in_doubt(errand.kind))
         self.errands.remove(asked)
         return "in doubt"
+
+    def _say(self, asked: Asked, errand: Errand, text: str) -> None:
+        """Say something that is not worth failing over."""
+        with contextlib.suppress(DeliveryDelayed, DeliveryFailed, DeliveryUncertain, DeliveryRefused):
+            self.messenger.send(asked.chat_id, text, thread_id=errand.thread_id, reply_to=None)

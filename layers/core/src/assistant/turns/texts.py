@@ -227,6 +227,7 @@ def stopped(*, parked: bool, waiting: bool) -> str:
     return f"{done} {'I go on with what you wrote since.' if waiting else '/retry asks it once more.'}"
 
 
+FILE_REFUSED = "Telegram does not let me send this file here."
 NOTHING_TO_CONFIRM = (
     "There is nothing to confirm: /forget was not sent by you in the last 10 minutes. Send /forget to begin, and I say "
     "what would be deleted."
