@@ -10,7 +10,7 @@ import pytest
 from assistant.errors import AgentUnavailable
 from assistant.turns import notices
 from assistant.turns.agents import LEASE_SECONDS, PATIENCE, START_SECONDS, AgentStatus, Generation
-from assistant.turns.model import TurnStatus
+from assistant.turns.model import TurnClaim, TurnStatus
 from assistant.turns.tending import (
     DEAF_SECONDS,
     OBEY_SECONDS,
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from assistant.turns.agents import Agent, Mailbox
-    from assistant.turns.model import TurnClaim
 
 
 @dataclass
@@ -199,6 +198,53 @@ def test_a_turn_that_killed_two_agents_is_handed_to_no_third(fleet: Tended) -> N
     said = notices.text(notice) or ""
     assert "died twice" in said
     assert "OutOfMemoryError" in said
+
+
+def test_a_turn_that_killed_two_agents_is_not_run_by_one_that_began_meanwhile(fleet: Tended) -> None:
+    claim = fleet.turn()
+    fleet.hand_over(claim)
+    fleet.world.turns.keep_from_agent(claim)
+
+    assert fleet.container().next() is None
+
+    assert fleet.tokens.ended == [("token", "AgentFailed")]
+    assert fleet.agent.pending == 0
+
+
+def test_only_the_turn_that_was_running_is_kept_from_agents(fleet: Tended) -> None:
+    claim = fleet.turn()
+    crash_over(fleet, claim, "first")
+    fleet.hand_over(claim, "second")
+    fleet.tokens.waiting.add("other")
+    fleet.agents.register(TurnClaim(claim.chat, 99), "other", deadline=0)
+    fleet.agents.take(fleet.container().generation, claim.number)
+    fleet.die()
+
+    assert fleet.tokens.ended[1:] == [("second", "AgentFailed"), ("other", "AgentInterrupted")]
+
+
+def test_an_agent_that_was_replaced_just_now_is_left_alone(fleet: Tended, monkeypatch: pytest.MonkeyPatch) -> None:
+    box = fleet.runs()
+    monkeypatch.setattr(type(fleet.agents), "close", lambda *_, **__: None)
+
+    assert fleet.stopped(box.generation, crashed=False, reason="") == "replaced"
+    assert fleet.agent.status == AgentStatus.RUNNING
+
+
+def test_an_agent_that_went_to_sleep_just_now_is_woken(fleet: Tended, monkeypatch: pytest.MonkeyPatch) -> None:
+    box = fleet.runs()
+    begin = type(fleet.agents).begin
+
+    def too_early(agents: Any, chat_id: str, *, starter: str) -> Any:
+        refused = begin(agents, chat_id, starter=starter)
+        monkeypatch.undo()
+        fleet.agents.stop(box.generation)
+        fleet.agents.release(box.generation)
+        return refused
+
+    monkeypatch.setattr(type(fleet.agents), "begin", too_early)
+
+    assert fleet.start.wake(CHAT, starter="another") == "started"
 
 
 def test_a_turn_that_killed_two_agents_keeps_no_other_from_them(fleet: Tended) -> None:

@@ -207,9 +207,9 @@ class StartAgent:
             if agent.status != AgentStatus.STOPPED:
                 dead = Generation(chat_id, agent.generation)
                 self.stopped(dead, crashed=True, reason="it was not heard of again")
-                return self.agents.begin(chat_id, starter=starter)
-            if agent.may_start_at() > now:
+            elif agent.may_start_at() > now:
                 raise AgentUnavailable(f"it ended by its own fault {agent.crashes} times in a row")
+            return self.agents.begin(chat_id, starter=starter)
         mine = agent.status == AgentStatus.STARTING and agent.started_by == starter and agent.task_arn is None
         return Generation(chat_id, agent.generation) if mine else None
 

@@ -48,13 +48,9 @@ class Controlling:
         if self.mode == "off":
             return f"{texts.NO_AGENT}\n\nVersion {VERSION}" if command == "status" else texts.NO_AGENT
         agent, now = self.agents.read(chat_id), self.clock.now()
-        match command:
-            case "wake":
-                return self._wake(agent, chat_id, update_id, now)
-            case "sleep":
-                return self._sleep(agent, chat_id, now)
-            case "status":
-                return self._status(agent, chat_id, now)
+        if command == "wake":
+            return self._wake(agent, chat_id, update_id, now)
+        return self._sleep(agent, chat_id, now) if command == "sleep" else self._status(agent, chat_id, now)
 
     def _wake(self, agent: Agent, chat_id: str, update_id: int, now: float) -> str:
         if agent.is_held(now):
