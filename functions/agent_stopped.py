@@ -90,7 +90,9 @@ def handle(event: Mapping[str, Any], stopped: AgentStopped) -> None:
     """Give back what the task held."""
     task = msgspec.convert(event["detail"], StoppedTask)
     generation = task.generation
-    done = "not an agent's" if generation is None else stopped(generation, crashed=task.crashed, reason=task.reason)
+    done = "not an agent's"
+    if generation is not None:
+        done = stopped(generation, crashed=task.crashed, reason=task.reason, task_arn=task.task_arn)
     log = logger.warning if task.crashed else logger.info
     log(
         "agent stopped",

@@ -284,6 +284,20 @@ def test_an_event_that_comes_twice_counts_once(fleet: Tended) -> None:
     assert fleet.tokens.ended == [("first", "AgentInterrupted")]
 
 
+def test_the_end_of_a_second_task_of_a_generation_leaves_the_one_at_work_alone(fleet: Tended) -> None:
+    fleet.hand_over(fleet.turn())
+    box = fleet.container()
+    box.next()
+    assert not fleet.agents.note_task(box.generation, "task/second")  # of a start that was repeated
+
+    assert fleet.stopped(box.generation, crashed=False, reason="", task_arn="task/second") == "another task"
+
+    assert fleet.tokens.ended == []
+    assert fleet.agent.is_held(fleet.world.clock.now())
+    assert fleet.stopped(box.generation, crashed=False, reason="", task_arn="task/1") == "stopped"
+    assert fleet.tokens.ended == [("token", "AgentInterrupted")]
+
+
 def test_what_died_in_the_middle_of_giving_back_gives_back_when_it_is_repeated(
     fleet: Tended, monkeypatch: pytest.MonkeyPatch
 ) -> None:

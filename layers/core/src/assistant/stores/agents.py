@@ -121,8 +121,10 @@ class DynamoAgents:
         return None if isinstance(begun, Refused) else Generation(chat_id, int(begun["generation"]))
 
     def note_task(self, generation: Generation, task_arn: str) -> bool:
-        """Note the task of a start."""
-        return self._change(generation, {"task_arn": task_arn})
+        """Note the task of a start, unless one has taken the place already: it said itself who it is."""
+        return self._change(
+            generation, {"task_arn": task_arn}, "#status = :starting", {"starting": AgentStatus.STARTING}
+        )
 
     def abandon(self, generation: Generation) -> bool:
         """STARTING → STOPPED: nothing was started."""

@@ -417,7 +417,7 @@ class Agents(Protocol):
         ...
 
     def note_task(self, generation: Generation, task_arn: str) -> bool:
-        """Note the task of a start."""
+        """Note the task of a start, while none has taken the place."""
         ...
 
     def abandon(self, generation: Generation) -> bool:

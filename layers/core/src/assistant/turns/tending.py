@@ -45,20 +45,25 @@ class AgentStopped:
     tokens: TaskTokens
     owner: Owner
 
-    def __call__(self, generation: Generation, *, crashed: bool, reason: str) -> str:
+    def __call__(self, generation: Generation, *, crashed: bool, reason: str, task_arn: str | None = None) -> str:
         """Give back what a dead generation held; again is harmless.
 
         Args:
             generation: whose task has ended, or whose lease has.
             crashed: whether that was by a fault of its own.
             reason: why, as AWS says it; for the owner.
+            task_arn: which task has ended. A start that was repeated may have brought two: the one that did not get
+                the place ends at once, and holds nothing.
 
         Returns:
-            What was done, for the log: `stopped`, or `replaced` when a later generation is at work already.
+            What was done, for the log: `stopped`; `replaced` when a later generation is at work already, and
+            `another task` when another one of the same.
         """
         before = self.agents.read(generation.chat_id)
         if before.generation != generation.number:
             return "replaced"
+        if task_arn is not None and _has_place(before) and before.task_arn != task_arn:
+            return "another task"
         killer, kills = _blamed(before)
         if crashed and (kills or 0) >= KILLS:
             self._keep_from_agent(generation.chat_id, killer)  # before the next one can begin, and take it
@@ -93,6 +98,11 @@ class AgentStopped:
             self.owner.tell(Notice("turn_kills_agent", reason=reason, chat_id=chat_id))
         if agent.crashes == PATIENCE[0][0]:
             self.owner.tell(Notice("agent_fails", reason=reason, chat_id=chat_id))
+
+
+def _has_place(agent: Agent) -> bool:
+    """Whether one of its tasks has taken the place: before, `task_arn` is only what was started last."""
+    return agent.status in (AgentStatus.RUNNING, AgentStatus.STOPPING)
 
 
 def _blamed(agent: Agent) -> tuple[int | None, int | None]:
