@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
 import pytest
@@ -315,6 +316,16 @@ def test_only_the_last_answer_counts_and_only_so_many_lines_of_it(world: World) 
     said(world, "/confirm")
 
     assert len(texts_of(world)) == MOST_PROPOSED
+
+
+def test_an_endless_proposal_is_read_in_no_time(world: World) -> None:
+    answered(world, "/remind tomorrow at 9 walk" + " " * 60_000 + ".", "`/remind tomorrow at 9 run" + "`" * 1000)
+    begun = time.process_time()
+
+    said(world, "/confirm")
+
+    assert texts_of(world) == [(1, "walk"), (2, "run")]
+    assert time.process_time() - begun < 5  # a pattern that tries every blank as the last one takes a minute
 
 
 def test_a_killed_confirmation_is_completed_by_the_repeat(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

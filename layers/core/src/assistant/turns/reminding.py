@@ -34,7 +34,7 @@ MOST_PROPOSED = 5
 """Of one answer."""
 
 _DELETE = ("delete", "remove", "cancel")
-_PROPOSED = re.compile(r"^[ \t>*`\u2022-]*/remind(?:@\w+)?[ \t]+(\S.*?)[ \t`*]*$", re.MULTILINE | re.IGNORECASE)
+_PROPOSED = re.compile(r"^[ \t>*`\u2022-]*/remind(?:@\w+)?[ \t]+(\S.*)", re.MULTILINE | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Reminding:
     def _confirm(self, incoming: Incoming) -> str | None:
         """Set what the last answer proposes, by the time of that answer; what is set already stays as it is."""
         turn = self._last_answer(incoming.chat_id)
-        proposed = [] if turn is None else _PROPOSED.findall(turn.reply or "")[:MOST_PROPOSED]
+        proposed = [] if turn is None else _proposed(turn.reply or "")
         if turn is None or not proposed:
             return self._say(incoming, reminder_texts.NOTHING_PROPOSED)
         answers = [
@@ -173,6 +173,11 @@ class Reminding:
     def _say(self, incoming: Incoming, text: str) -> str | None:
         """Answer, where nothing else is to be done."""
         return text if self.inbox.mark(incoming.chat_id, incoming.update_id) else None
+
+
+def _proposed(reply: str) -> list[str]:
+    """What the lines of an answer propose; of an endless one what is too long all the same."""
+    return [said.rstrip(" \t`*")[: 2 * LONGEST_TEXT] for said in _PROPOSED.findall(reply)[:MOST_PROPOSED]]
 
 
 def forget(reminders: Reminders, schedules: Schedules, chat_id: str, *, until: float) -> None:
