@@ -157,6 +157,22 @@ def test_the_tool_is_offered_where_an_agent_may_run_and_nobody_has_chosen(
         assert world.models["copilot"].offered == [DELEGATE_TO_AGENT if offered else None]
 
 
+def test_what_was_parked_is_handed_to_no_agent_that_was_taken_away_since(world: World) -> None:
+    turn = prepared(world)
+    for provider in world.chain.providers:
+        world.ledger.block(provider, cause="quota", until=int(world.clock.now()) + 3600)
+    world.report(turn)
+    world.deliver(turn)
+    assert world.turn().may_delegate
+    world.clock.advance(3600)
+    world.prepare = replace(world.prepare, mode="off")
+
+    world.waking.wake(CHAT)
+    world.prepare(world.executions.started[-1])
+
+    assert (world.turn().status, world.turn().may_delegate) == (TurnStatus.OPEN, None)
+
+
 def test_the_next_provider_may_hand_over_what_the_first_could_not_answer(world: World) -> None:
     world.models["copilot"].script = [ProviderUnavailable("copilot", "broken tool call", may_cost=True)]
     world.models["openrouter"].script = [TASK]

@@ -217,7 +217,7 @@ class Preparation:
         if agent is not None and lane(self.mode, opened, agent, state.now) == "agent":
             # Should the agent not answer, the chat lane still has its own time.
             opened = replace(opened, deadline=opened.deadline + AGENT_SECONDS, may_delegate=None)
-        elif agent is not None:
+        else:
             opened = replace(opened, may_delegate=may_delegate(self.mode, opened) or None)
         self._open(claim, opened, taken, before=before)
         return self._route(claim, opened, state, agent, keys_may_be_new=keys_may_be_new)
