@@ -90,7 +90,7 @@ $(BUILD)/.built: .venv/.installed $(SHIPPED)
 	@echo "Building the functions and the layer ($(ARCH))…"
 	@sam build --parameter-overrides Architecture=$(ARCH) >build.log 2>&1 || { cat build.log; rm -f build.log; exit 1; }
 	@rm -f build.log
-	@python -m compileall -q -j 0 --invalidation-mode unchecked-hash $(BUILD)
+	@python -m compileall -q -j 0 -s $(BUILD) --invalidation-mode unchecked-hash $(BUILD)
 	@python -m local.artefact $(BUILD)
 	@touch $@
 

@@ -22,6 +22,7 @@ from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 from moto.sts.models import sts_backends
 
 from local import agent_image, alarms, executions
+from local.change_sets import ChangeSets
 from local.clock import VirtualClock
 from local.deployer import Deployer
 from local.engine import Engine
@@ -89,6 +90,7 @@ class LocalCloud:
         images: what stands for container images, beside `agent_image.NAME`.
         stop_limit_s: real seconds at most between SIGTERM and SIGKILL of a task.
         also_on: another address of this machine to listen on, on the same port: containers do not reach loopback.
+        deployed: whether the template is deployed at the start; False leaves that to `sam deploy`.
         without_patches: names of moto patches to leave out, for their tests.
     """
 
@@ -108,6 +110,7 @@ class LocalCloud:
         images: Mapping[str, Image] | None = None,
         stop_limit_s: float = 30.0,
         also_on: str = "",
+        deployed: bool = True,
         without_patches: tuple[str, ...] = (),
     ) -> None:
         if mode not in {"build", "source"}:
@@ -126,6 +129,7 @@ class LocalCloud:
         self._images = {agent_image.NAME: agent_image.image(), **(images or {})}
         self._stop_limit_s = stop_limit_s
         self._also_on = also_on
+        self._deployed = deployed
         self._without_patches = without_patches
         self._mounts: dict[str, WsgiApp] = {}
         self._clients: dict[str, Any] = {}
@@ -165,7 +169,8 @@ class LocalCloud:
         try:
             self._assemble()
             self._put_secrets()
-            self._deployer.deploy()
+            if self._deployed:
+                self._deployer.deploy()
             self._bus.start()
         except BaseException:
             self.stop()
@@ -178,7 +183,17 @@ class LocalCloud:
         if not self._running:
             return
         self._running = False
-        for part in ("_fargate", "_lambda_api", "_bus", "_runtime", "_engine", "_front", "_server", "_second_server"):
+        for part in (
+            "_fargate",
+            "_lambda_api",
+            "_bus",
+            "_runtime",
+            "_engine",
+            "_front",
+            "_server",
+            "_second_server",
+            "_change_sets",
+        ):
             if hasattr(self, part):
                 getattr(self, part).stop()
         for client in self._clients.values():
@@ -407,7 +422,9 @@ class LocalCloud:
             variables=self._task_variables(),
             stop_limit_s=self._stop_limit_s,
         )
-        self._stacks = Stacks(self._stack_resources, self._stack_parameters(), lambda: self.outputs)
+        self._change_sets = ChangeSets(self.client, self._deploy_uploaded)
+        self._stacks = Stacks(self._stack_resources, self._stack_parameters, lambda: self.outputs, self._change_sets)
+        self._stacks.state.exists = self._deployed
         self._front = Front(
             clock=self.clock,
             runtime=self._runtime,
@@ -429,14 +446,21 @@ class LocalCloud:
             on_status=self._bus.execution_changed,
             without=self._without_patches,
         )
-        self._deployer = Deployer(
-            self._template, self.client, self._runtime, self._bus, self._http_api, self._build_dir
-        )
+        self._deployer = self._new_deployer(self._build_dir)
         self._engine.start()
         self._server.start()
         if self._also_on:
             self._second_server = WebServer(self._serve, self._server.port, self._also_on)
             self._second_server.start()
+
+    def _new_deployer(self, build_dir: Path | None) -> Deployer:
+        return Deployer(self._template, self.client, self._runtime, self._bus, self._http_api, build_dir)
+
+    def _deploy_uploaded(self, template: Template, folder: Path) -> None:
+        """Deploy what `sam deploy` has uploaded, instead of what was deployed at the start."""
+        self._template = template
+        self._deployer = self._new_deployer(folder)
+        self._deployer.deploy()
 
     def _serve(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         # Not the front itself: it needs the Lambda API, which needs the server's address.

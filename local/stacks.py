@@ -1,4 +1,4 @@
-"""CloudFormation as far as one looks at what is deployed here: the stack, its resources, its events.
+"""CloudFormation's API: the stack, its resources and events, change sets.
 
 https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/
 """
@@ -15,10 +15,13 @@ from werkzeug.wrappers import Response
 
 from local.aws_errors import aws_error
 from local.aws_request import AwsRequest
+from local.change_sets import MANAGED, MANAGED_BUCKET, ChangeSet, ChangeSets, event
+from local.deployer import DeploymentError
 from local.server import WsgiApp
-from local.template import ACCOUNT, REGION, STACK
+from local.template import ACCOUNT, REGION, STACK, TemplateError
 
 _NAMESPACE = "http://cloudformation.amazonaws.com/doc/2010-05-15/"
+_STACK_TYPE = "AWS::CloudFormation::Stack"
 
 type Asked = Mapping[str, str]
 
@@ -45,65 +48,126 @@ class StackState:
     def failed(self, status: str, logical_id: str, reason: str) -> None:
         """Have the stack end in a status because a resource failed."""
         self.status = status
-        self.events.insert(
-            0,
-            {
-                "EventId": str(uuid.uuid4()),
-                "StackId": stack_id(STACK),
-                "StackName": STACK,
-                "LogicalResourceId": logical_id,
-                "ResourceStatus": "CREATE_FAILED",
-                "ResourceStatusReason": reason,
-                "Timestamp": datetime.now(UTC).isoformat(),
-            },
-        )
+        self.tell("CREATE_FAILED", logical_id, "AWS::CloudFormation::CustomResource", reason)
+
+    def tell(self, status: str, logical_id: str, kind: str, reason: str = "") -> None:
+        """Add an event: the newest is first."""
+        self.events.insert(0, event(STACK, status, logical_id, kind, reason))
 
 
 @dataclass
 class Stacks:
-    """Answers what is asked about the one stack.
+    """Answers what is asked about the one stack, and about SAM's own.
 
     Attributes:
         resources: gives what exists.
-        parameters: the stack's.
+        parameters: gives the stack's.
         outputs: gives the stack's.
+        change_sets: of both stacks.
         state: how it is.
     """
 
     resources: Callable[[], list[StackResource]]
-    parameters: Mapping[str, str]
+    parameters: Callable[[], Mapping[str, str]]
     outputs: Callable[[], Mapping[str, Any]]
+    change_sets: ChangeSets
     state: StackState = field(default_factory=StackState)
 
     def answer(self, request: AwsRequest) -> WsgiApp:
         """Answer one request."""
         asked = {name: values[0] for name, values in parse_qs(request.body.decode(), keep_blank_values=True).items()}
         operations: Mapping[str, Callable[[Asked], Mapping[str, Any]]] = {
-            "DescribeStacks": self._describe_stacks,
-            "ListStackResources": self._list_stack_resources,
-            "DescribeStackEvents": self._describe_stack_events,
+            "CreateChangeSet": self._create_change_set,
             "DeleteStack": self._delete_stack,
+            "DescribeChangeSet": lambda given: self._change_set(given).described,
+            "DescribeStackEvents": self._describe_stack_events,
+            "DescribeStacks": self._describe_stacks,
+            "ExecuteChangeSet": self._execute_change_set,
+            "GetTemplateSummary": self._get_template_summary,
+            "ListStackResources": self._list_stack_resources,
         }
         operation = operations.get(request.operation)
         if operation is None:
             return aws_error("cloudformation", "InvalidAction", f"the local cloud knows no {request.operation}")
-        if not self.state.exists or asked.get("StackName", STACK) not in {STACK, stack_id(STACK)}:
-            return aws_error("cloudformation", "ValidationError", f"Stack with id {asked['StackName']} does not exist")
-        return answered(request.operation, operation(asked))
+        missing = "ChangeSetName" not in asked and not self._exists(asked.get("StackName", STACK))
+        if missing:
+            text = f"Stack with id {asked['StackName']} does not exist"
+            return aws_error("cloudformation", "ValidationError", text)
+        try:
+            return answered(request.operation, operation(asked))
+        except (KeyError, TemplateError) as error:
+            return aws_error("cloudformation", "ValidationError", str(error))
 
-    def _describe_stacks(self, _asked: Asked) -> Mapping[str, Any]:
-        complete = not self.state.status.startswith(("ROLLBACK", "CREATE_FAILED", "CREATE_IN"))
+    def _exists(self, name: str) -> bool:
+        if MANAGED in name:
+            return self.change_sets.managed
+        return self.state.exists and name in {STACK, stack_id(STACK)}
+
+    def _change_set(self, asked: Asked) -> ChangeSet:
+        return self.change_sets.find(asked["ChangeSetName"])
+
+    def _create_change_set(self, asked: Asked) -> Mapping[str, Any]:
+        if asked["StackName"] not in {STACK, MANAGED}:
+            raise TemplateError(f"the local cloud has one stack, {STACK}")
+        made = self.change_sets.create(asked)
+        if made.stack == STACK and not self.state.exists:
+            self.state.exists, self.state.status = True, "REVIEW_IN_PROGRESS"
+            self.state.tell("REVIEW_IN_PROGRESS", STACK, _STACK_TYPE, "User Initiated")
+        return {"Id": made.arn, "StackId": stack_id(made.stack)}
+
+    def _execute_change_set(self, asked: Asked) -> Mapping[str, Any]:
+        """Executes it to its end before it answers, where AWS answers at once."""
+        made = self._change_set(asked)
+        first = self.state.status == "REVIEW_IN_PROGRESS"
+        began, undone = ("CREATE", "ROLLBACK") if first else ("UPDATE", "UPDATE_ROLLBACK")
+        if made.stack == MANAGED:
+            self.change_sets.execute(made)
+            return {}
+        self.state.tell(f"{began}_IN_PROGRESS", STACK, _STACK_TYPE, "User Initiated")
+        try:
+            self.change_sets.execute(made)
+        except (DeploymentError, TemplateError) as error:
+            resource = str(error).partition(":")[0]
+            self.state.tell(f"{began}_FAILED", resource if resource in made.changes else STACK, "AWS::Any", str(error))
+            self.state.tell(f"{undone}_IN_PROGRESS", STACK, _STACK_TYPE, str(error))
+            self.state.status, self.state.reason = f"{undone}_COMPLETE", str(error)
+        else:
+            for name, (_, kind) in made.changes.items():
+                self.state.tell(f"{began}_COMPLETE", name, kind)
+            self.state.status = f"{began}_COMPLETE"
+        self.state.tell(self.state.status, STACK, _STACK_TYPE)
+        self.state.changed_at = datetime.now(UTC)
+        return {}
+
+    def _get_template_summary(self, _asked: Asked) -> Mapping[str, Any]:
+        return {"Parameters": [{"ParameterKey": name, "ParameterType": "String"} for name in self.parameters()]}
+
+    def _describe_stacks(self, asked: Asked) -> Mapping[str, Any]:
+        if MANAGED in asked.get("StackName", ""):
+            return {"Stacks": [self._managed()]}
+        complete = not self.state.status.startswith(("ROLLBACK", "CREATE_FAILED", "CREATE_IN", "REVIEW"))
         outputs = self.outputs() if complete else {}
+        parameters = self.parameters().items() if complete else []
         stack = {
             "StackId": stack_id(STACK),
             "StackName": STACK,
             "StackStatus": self.state.status,
             "CreationTime": self.state.changed_at.isoformat(),
-            "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in self.parameters.items()],
+            "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters],
             "Outputs": [{"OutputKey": key, "OutputValue": str(value)} for key, value in outputs.items()],
             **({"StackStatusReason": self.state.reason} if self.state.reason else {}),
         }
         return {"Stacks": [stack]}
+
+    def _managed(self) -> Mapping[str, Any]:
+        return {
+            "StackId": stack_id(MANAGED),
+            "StackName": MANAGED,
+            "StackStatus": "CREATE_COMPLETE",
+            "CreationTime": self.state.changed_at.isoformat(),
+            "Tags": [{"Key": "ManagedStackSource", "Value": "AwsSamCli"}],
+            "Outputs": [{"OutputKey": "SourceBucket", "OutputValue": MANAGED_BUCKET}],
+        }
 
     def _list_stack_resources(self, _asked: Asked) -> Mapping[str, Any]:
         return {
@@ -122,6 +186,7 @@ class Stacks:
     def _delete_stack(self, _asked: Asked) -> Mapping[str, Any]:
         """From now on there is no such stack; its resources stay, until the local cloud stops."""
         self.state.exists = False
+        self.change_sets.deployed = ("", {})
         return {}
 
     def _describe_stack_events(self, _asked: Asked) -> Mapping[str, Any]:

@@ -98,7 +98,9 @@ class Deployment:
     def _build(self, facts: Facts) -> None:
         programs, architecture = self.run.operator.programs, self._architecture(facts)
         programs("sam", "build", "--build-dir", _BUILD_DIR, "--parameter-overrides", f"Architecture={architecture}")
-        programs(sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", _BUILD_DIR)
+        # Without the folder's name in them, so that the same sources give the same files and nothing is uploaded again.
+        kind = ("--invalidation-mode", "unchecked-hash")
+        programs(sys.executable, "-m", "compileall", "-q", "-s", _BUILD_DIR, *kind, _BUILD_DIR)
 
     def _image(self, facts: Facts) -> None:
         programs, registry = self.run.operator.programs, self.run.operator.registry
