@@ -24,7 +24,8 @@ from operate.output import table
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from assistant.workspace.model import Entry, Manifest, Snapshot
+    from assistant.workspace.model import Entry, Manifest, Snapshot, Tree
+    from assistant.workspace.planning import Changes
     from operate.workspaces import Workspaces
 
 app = typer.Typer(
@@ -93,9 +94,7 @@ def diff(
     chat_id = workspaces.chat(chat)
     newer = workspaces.snapshot(chat_id, at=to, number=None)
     older = _older(workspaces, chat_id, newer, since)
-    with _readable(newer):
-        before, after = (workspaces.archive(chat_id).manifest(one).tree(Root.WORKSPACE) for one in (older, newer))
-    found = changes(before, after)
+    found, after = _differences(workspaces, chat_id, older, newer)
     rows = [
         *(("+", shown(path), _size(after[path])) for path in found.added),
         *(("~", shown(path), _size(after[path])) for path in found.changed),
@@ -135,12 +134,12 @@ def restore(
         raise UsageError("Say which state: --at or --number.", "`python -m operate workspace list` shows them.")
     chat_id, snapshot, made = _found(workspaces, chat, at, number)
     newest = workspaces.archive(chat_id).newest() or snapshot
-    with _readable(newest):
-        found = workspaces.archive(chat_id).differences(newest, snapshot)
+    found, _ = _differences(workspaces, chat_id, newest, snapshot)
     generation = workspaces.idle(chat_id)
     summary = (
         f"Snapshot {snapshot.number} of {_moment(snapshot.created_at)} UTC would be the newest of chat {chat_id}: "
-        f"{len(found.added)} files and folders come back, {len(found.changed)} change, {len(found.removed)} go."
+        f"files and folders that come back: {len(found.added)}, that change: {len(found.changed)}, "
+        f"that go: {len(found.removed)}."
     )
     data: dict[str, Any] = {"chat": chat_id, "snapshot": _plain(snapshot), "restored": None}
     data |= {name: [shown(path) for path in getattr(found, name)] for name in ("added", "changed", "removed")}
@@ -228,6 +227,24 @@ def _older(workspaces: Workspaces, chat_id: str, newer: Snapshot, since: str | N
     if not listed:
         raise MissingError(f"Snapshot {newer.number} is the oldest that is kept: there is nothing to compare it with.")
     return listed[-1]
+
+
+def _differences(workspaces: Workspaces, chat_id: str, older: Snapshot, newer: Snapshot) -> tuple[Changes, Tree]:
+    """What differs but for times alone; and the newer workspace."""
+    archive = workspaces.archive(chat_id)
+    with _readable(older):
+        before = archive.manifest(older).tree(Root.WORKSPACE)
+    with _readable(newer):
+        after = archive.manifest(newer).tree(Root.WORKSPACE)
+    found = changes(_timeless(before), _timeless(after))
+    return found, after
+
+
+def _timeless(tree: Tree) -> Tree:
+    return {
+        path: msgspec.structs.replace(entry, modified=0) if isinstance(entry, File) else entry
+        for path, entry in tree.items()
+    }
 
 
 @contextlib.contextmanager

@@ -109,7 +109,7 @@ def test_a_difference_is_that_to_the_one_before_or_between_two_times(kept: Kept)
         found = kept.run("diff", *which, "--json").data
         assert found["added"] == ["new.txt"]
         assert found["removed"] == ["gone.txt"]
-        assert "notes/today.md" in found["changed"]
+        assert found["changed"] == ["notes/today.md"]
     assert "+ new.txt" in " ".join(kept.run("diff").out.split())
     assert "Nothing differs." in kept.run("diff", "--from", kept.at(60), "--to", kept.at(61)).out
 
