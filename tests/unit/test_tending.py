@@ -446,6 +446,16 @@ def test_one_that_took_work_just_now_is_not_stopped(fleet: Tended) -> None:
     assert fleet.agent.status == AgentStatus.RUNNING
 
 
+def test_one_that_took_work_in_the_same_second_is_not_stopped(fleet: Tended) -> None:
+    box = fleet.runs()
+    seen = fleet.agent
+    fleet.hand_over(fleet.turn())
+    box.next()
+
+    assert fleet.agent.last_activity == seen.last_activity
+    assert not fleet.agents.force_to_stop(box.generation, seen)
+
+
 def test_an_agent_that_does_not_take_its_mail_is_stopped(fleet: Tended) -> None:
     box = fleet.runs()
     fleet.keep(box, 600)

@@ -209,7 +209,11 @@ class DynamoAgents:
             "since": int(self.clock.now()),
             "stop_forced": True,
         }
-        return self._change(generation, put, "#status IN (:running, :stopping) AND last_activity = :seen", values)
+        condition = "#status IN (:running, :stopping) AND last_activity = :seen"
+        if seen.in_flight is None:  # the moment alone is not enough: it counts in whole seconds
+            return self._change(generation, put, f"{condition} AND attribute_not_exists(in_flight)", values)
+        values["in_flight"] = seen.in_flight
+        return self._change(generation, put, f"{condition} AND in_flight = :in_flight", values)
 
     def stop(self, generation: Generation) -> bool:
         """RUNNING → STOPPING."""
