@@ -151,8 +151,10 @@ class Container:
 
     @property
     def in_a_wanted_run(self) -> bool:
-        now = self.walk.world.clock.now()
-        return self.running is not None and not self.lost and now - self.running_since < RUN_SECONDS
+        """One whose turn has its answer is over, although the container hangs before it has said so."""
+        if self.running is None or self.lost or self.walk.world.turn(self.running).status != TurnStatus.OPEN:
+            return False
+        return self.walk.world.clock.now() - self.running_since < RUN_SECONDS
 
 
 @dataclass
