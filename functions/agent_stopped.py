@@ -6,6 +6,7 @@ and giving back what has been given back changes nothing.
 
 from __future__ import annotations
 
+from datetime import datetime  # noqa: TC003 (msgspec reads the types)
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,6 +14,7 @@ import msgspec
 from assistant import wiring
 from assistant.observability import logger
 from assistant.turns.agents import Generation
+from assistant.turns.hours import Ran
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,6 +64,9 @@ class StoppedTask(msgspec.Struct, rename="camel"):
     containers: list[Container] = []
     stop_code: str = ""
     stopped_reason: str = ""
+    pull_started_at: datetime | None = None
+    started_at: datetime | None = None
+    stopped_at: datetime | None = None
 
     @property
     def generation(self) -> Generation | None:
@@ -70,6 +75,14 @@ class StoppedTask(msgspec.Struct, rename="camel"):
         if not {"CHAT_ID", "GENERATION"} <= given.keys():
             return None
         return Generation(given["CHAT_ID"], int(given["GENERATION"]))
+
+    @property
+    def ran(self) -> Ran | None:
+        """When it ran; one that did not come to download its image cost nothing."""
+        if self.stopped_at is None:
+            return None
+        began = self.pull_started_at or self.started_at or self.stopped_at
+        return Ran(began.timestamp(), self.stopped_at.timestamp())
 
     @property
     def crashed(self) -> bool:
@@ -92,7 +105,7 @@ def handle(event: Mapping[str, Any], stopped: AgentStopped) -> None:
     generation = task.generation
     done = "not an agent's"
     if generation is not None:
-        done = stopped(generation, crashed=task.crashed, reason=task.reason, task_arn=task.task_arn)
+        done = stopped(generation, crashed=task.crashed, reason=task.reason, task_arn=task.task_arn, ran=task.ran)
     log = logger.warning if task.crashed else logger.info
     log(
         "agent stopped",

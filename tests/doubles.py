@@ -15,6 +15,7 @@ from assistant.stores.agents import DynamoAnsweringAgents
 from assistant.stores.claims import DynamoClaims
 from assistant.stores.dynamodb import Table
 from assistant.stores.errands import DynamoErrands
+from assistant.stores.hours import DynamoHours
 from assistant.stores.inbox import DynamoInbox
 from assistant.stores.ledger import DynamoLedger
 from assistant.stores.reminders import DynamoReminders
@@ -30,6 +31,7 @@ from assistant.turns.delivering import Delivered, Delivery
 from assistant.turns.errands import Document, HandingOver
 from assistant.turns.failing import FailureReport
 from assistant.turns.firing import Due, Firing
+from assistant.turns.hours import hours
 from assistant.turns.metering import Metering
 from assistant.turns.model import (
     Answer,
@@ -312,6 +314,7 @@ class World:
     history_days: int = 7
     stream: bool = True
     agent_mode: AgentMode = "off"
+    agent_hours: float = 40
 
     def __post_init__(self) -> None:
         self.chain = load_chain()
@@ -344,9 +347,24 @@ class World:
             lambda: self.controlling,
         )
         self.agents = DynamoAnsweringAgents(self.runtime, self.clock, self.turns)
-        self.controlling = Controlling(self.agents, self.waker, self.agent_mode, self.clock)
+        self.hours = DynamoHours(self.runtime, self.clock)
+        self.controlling = Controlling(
+            self.agents,
+            self.waker,
+            self.agent_mode,
+            lambda: hours(self.ledger.entries(), self.agent_hours, self.clock.now()),
+            self.clock,
+        )
         self.prepare = Preparation(
-            self.claims, self.turns, self.ledger, self.agents, self.chain, self.agent_mode, self.clock, self.waker
+            self.claims,
+            self.turns,
+            self.ledger,
+            self.agents,
+            self.chain,
+            self.agent_mode,
+            self.agent_hours,
+            self.clock,
+            self.waker,
         )
         self.report = FailureReport(self.turns, self.ledger, self.chain, self.clock)
         self.deliver = Delivery(self.claims, self.turns, self.executions, self.messenger, self.clock)

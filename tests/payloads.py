@@ -231,6 +231,7 @@ def task_stopped(
             "containers": [container],
             "cpu": "1024",
             "createdAt": "2026-11-22T11:40:00.000Z",
+            "pullStartedAt": "2026-11-22T11:40:10.000Z",
             "desiredStatus": "STOPPED",
             "group": "family:serverless-openclaw-agent",
             "lastStatus": "STOPPED",

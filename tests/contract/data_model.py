@@ -12,6 +12,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "data-model.md"
 PLACEHOLDERS = {
     "chat id": r"-?\d+",
     "id": ".+",
+    "generation": r"\d+",
     "provider id": "|".join(re.escape(provider.id) for provider in load_chain().providers),
     "Telegram user id or group chat id": r"-?\d+",
     "update id": r"\d+",

@@ -117,6 +117,10 @@ def _holds(condition: object) -> bool:
     match condition:
         case {"Fn::Not": [inner]}:
             return not _holds(inner)
+        case {"Fn::And": [*parts]}:
+            return all(_holds(part) for part in parts)
+        case {"Condition": str(name)}:
+            return _holds(written()["Conditions"][name])
         case {"Fn::Equals": [one, other]}:
             return _resolved(one) == _resolved(other)
     raise AssertionError(f"{condition} is not understood")

@@ -32,6 +32,7 @@ from assistant.stores.snapshots import DynamoSnapshots
 from assistant.turns.agents import Generation
 from assistant.turns.errands import CarryingOut, Reply
 from assistant.turns.firing import Due
+from assistant.turns.hours import Ran, month_of, task_name
 from assistant.turns.ledger import AccountQuota
 from assistant.turns.model import Answer, Answered, TurnClaim, Usage
 from assistant.workspace.model import Snapshot
@@ -353,6 +354,18 @@ def _handed_to_the_agent(world: World) -> None:
     world.deliver(turn)
 
 
+def _hours_are_used_up(world: World) -> None:
+    """A task that has ended, one that runs still, and a message after the last hour."""
+    ran = Ran(world.clock.now(), world.clock.now() + 40 * 3600)
+    for number in (1, 2):
+        world.hours.begin(Generation(CHAT, number))
+    world.hours.end(task_name(Generation(CHAT, 1)), ran)
+    world.hours.tell(month_of(world.clock.now()))
+    world.say("hello")
+    world.run_all()
+    world.hours.end(task_name(Generation(CHAT, 2)), None)
+
+
 def _agent_at_work(agents: DynamoAnsweringAgents, turn: TurnClaim, starter: str) -> Generation:
     """The next generation, which has taken the turn; the one before has crashed."""
     agents.close(Generation(CHAT, agents.read(CHAT).generation), crashed=True, killer=turn.number, kills=1)
@@ -426,6 +439,7 @@ SCENARIO = (
     _corrected,
     _stopped,
     _handed_to_the_agent,
+    _hours_are_used_up,
     _backed_up,
     _asked_for_more,
     _noted,

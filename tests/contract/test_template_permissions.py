@@ -119,11 +119,11 @@ def test_agents_are_woken_by_the_state_machine_by_prepare_turn_and_by_the_webhoo
     assert wakers == {("TurnStateMachineRole", None), ("PrepareTurnRole", "HasAgent"), ("WebhookRole", "HasAgent")}
 
 
-def test_the_owner_is_told_by_the_asks_by_agents_and_by_those_who_bury_them() -> None:
+def test_the_owner_is_told_by_the_asks_by_agents_and_by_those_who_tend_them() -> None:
     tellers = {grant.role for grant in GRANTS if "TellOwner.Arn" in grant.resources}
 
     asks = {f"{provider.state}Role" for provider in load_chain().providers}
-    assert tellers == asks | {"AgentStoppedRole", "SweepRole", "StartAgentRole", "AgentTaskRole"}
+    assert tellers == asks | {"AgentStoppedRole", "SweepRole", "StartAgentRole", "ShutDownIdleRole", "AgentTaskRole"}
 
 
 def test_a_wildcard_in_a_resource_stands_for_what_has_no_name_yet() -> None:

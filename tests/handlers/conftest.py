@@ -125,6 +125,7 @@ def deployed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployed]:
             "CLAUDE_DOLLARS_PER_MONTH": "5",
             "CARRY_OVER": "off",
             "AGENT_MODE": "off",
+            "AGENT_HOURS_PER_MONTH": "40",
             "START_AGENT_FUNCTION": "",
             "AGENT_CLUSTER": "",
             "AGENT_IDLE_MINUTES": "15",

@@ -569,6 +569,12 @@ NEEDED_SELDOM = {
     "assistant.turns.controlling",
     "assistant.stores.wakers",
     "assistant.turns.reminding",
+    "assistant.turns.stopping",
+    "assistant.stores.stops",
+    "assistant.stores.turns",
+    "assistant.stores.agents",
+    "assistant.stores.tokens",
+    "assistant.stores.hours",
     "assistant.stores.reminders",
     "assistant.stores.conversations",
     "assistant.stores.errands",
@@ -576,7 +582,7 @@ NEEDED_SELDOM = {
     "assistant.workspace",
     "zoneinfo",
 }
-"""An HTTP client, S3, and what reports or reminds: a user waits for what the webhook imports."""
+"""An HTTP client, S3, and what reports, reminds or stops: a user waits for what the webhook imports."""
 
 
 @pytest.mark.parametrize("look_up", ["", "webhook.handler;"])
@@ -594,6 +600,7 @@ def test_the_webhook_imports_no_more_than_a_message_needs(look_up: str) -> None:
         "CLAUDE_DOLLARS_PER_MONTH": "5",
         "CARRY_OVER": "off",
         "AGENT_MODE": "off",
+        "AGENT_HOURS_PER_MONTH": "40",
         "START_AGENT_FUNCTION": "",
         **REMINDERS,
         **RUNNERS,

@@ -19,6 +19,7 @@ from assistant.turns.agents import (
     MailStatus,
     StartAgent,
 )
+from assistant.turns.hours import AgentHours
 from assistant.turns.model import Answer, Answered, ChatClaim, TurnClaim, TurnStatus
 from assistant.turns.tending import AgentStopped
 from tests.doubles import CHAT, World, a_world
@@ -85,8 +86,10 @@ class Fleet:
 
     def __post_init__(self) -> None:
         self.agents = DynamoAnsweringAgents(self.world.runtime, self.world.clock, self.world.turns)
-        self.stopped = AgentStopped(self.agents, self.world.turns, self.tokens, self.world.owner)
-        self.start = StartAgent(self.agents, self.world.turns, self.tasks, self.tokens, self.stopped, self.world.clock)
+        world, clock = self.world, self.world.clock
+        self.stopped = AgentStopped(self.agents, world.turns, self.tokens, world.owner, world.hours)
+        self.hours = AgentHours(world.hours, world.agent_hours, clock)
+        self.start = StartAgent(self.agents, world.turns, self.tasks, self.tokens, self.stopped, self.hours, clock)
 
     def turn(self, text: str = "do something") -> TurnClaim:
         """An open turn."""

@@ -22,9 +22,11 @@ import pytest
 from assistant.errors import AgentFailed, AgentUnavailable
 from assistant.stores.agents import DynamoAnsweringAgents
 from assistant.stores.dynamodb import Table
+from assistant.stores.hours import DynamoHours
 from assistant.stores.turns import DynamoTurns
 from assistant.turns import texts
 from assistant.turns.agents import LEASE_SECONDS, AgentStatus, Mailbox, StartAgent
+from assistant.turns.hours import SECONDS, TOLD, AgentHours, Hours, KeepingHours, Ran
 from assistant.turns.lanes import AGENT_SECONDS
 from assistant.turns.model import Answer, Answered, TurnClaim, TurnStatus
 from assistant.turns.preparing import AGENT
@@ -74,7 +76,7 @@ class Container:
         self.term_at: float | None = None
         self.exit_code: int | None = None
         self.running: int | None = None
-        self.running_since = self.active_at = walk.world.clock.now()
+        self.running_since = self.active_at = self.began = self.ended = walk.world.clock.now()
         self.stop_asked = False
         self.activity = walk.activity(f"container {generation.number}", self.live)
 
@@ -150,6 +152,10 @@ class Container:
                     self.walk.beat(mail.task_token)
 
     @property
+    def ran(self) -> Ran:
+        return Ran(self.began, self.ended)
+
+    @property
     def in_a_wanted_run(self) -> bool:
         """One whose turn has its answer is over, although the container hangs before it has said so."""
         if self.running is None or self.lost or self.walk.world.turn(self.running).status != TurnStatus.OPEN:
@@ -181,16 +187,21 @@ class Walk:
         self.current: Activity | None = None
         self.calm = False
         self.steps = 0
-        self.world = world = small_world(agent_mode=self.random.choice(["auto", "always", "always"]))
+        self.world = world = small_world(
+            agent_mode=self.random.choice(["auto", "always", "always"]), agent_hours=self.random.choice([40, 40, 0.5])
+        )
         world.accept = replace(world.accept, messages_per_minute=10_000)
         gated: Any = GatedClient(world.runtime.client, self.gate)
         runtime, conversations = Table(gated, world.runtime.name), Table(gated, world.conversations.name)
         self.turns = DynamoTurns(conversations, world.clock, 7)
         self.agents = DynamoAnsweringAgents(runtime, world.clock, self.turns)
-        self.bury = AgentStopped(self.agents, self.turns, self, world.owner)
-        self.start = StartAgent(self.agents, self.turns, self, self, self.bury, world.clock)
+        book = DynamoHours(runtime, world.clock)
+        hours = AgentHours(book, world.agent_hours, world.clock)
+        self.bury = AgentStopped(self.agents, self.turns, self, world.owner, book)
+        self.start = StartAgent(self.agents, self.turns, self, self, self.bury, hours, world.clock)
         self.sweep = SweepingAgents(self.agents, AgentRecovery(self.agents, self.bury, world.clock))
-        self.shut_down = ShutDownIdle(self.agents, self, world.clock, IDLE_SECONDS)
+        keep_hours = KeepingHours(hours, self.agents, self, world.owner)
+        self.shut_down = ShutDownIdle(self.agents, self, keep_hours, world.clock, IDLE_SECONDS)
         self.containers: dict[str, Container] = {}
         self.full = False
         self.asks: list[Ask] = []
@@ -224,6 +235,10 @@ class Walk:
         self.gate()
         yield from [Task(each.generation, each.arn) for each in self.containers.values() if not each.over]
 
+    def ended(self) -> Iterator[tuple[Generation, Ran]]:
+        self.gate()
+        yield from [(each.generation, each.ran) for each in self.containers.values() if each.over]
+
     def stop(self, task: Task, reason: str) -> None:
         """StopTask: SIGTERM, and SIGKILL two minutes later."""
         self.gate()
@@ -237,10 +252,10 @@ class Walk:
             container.term_at = self.world.clock.now()
 
     def succeed(self, token: str) -> bool:
-        return self.ended(token, "success")
+        return self.end(token, "success")
 
     def fail(self, token: str, error: Exception) -> bool:
-        return self.ended(token, type(error).__name__)
+        return self.end(token, type(error).__name__)
 
     def heartbeat(self, token: str) -> bool:
         self.gate()
@@ -252,7 +267,7 @@ class Walk:
             ask.beat_at = self.world.clock.now()
         return ask is not None
 
-    def ended(self, token: str, how: str) -> bool:
+    def end(self, token: str, how: str) -> bool:
         self.gate()
         ask = self.waiting(token)
         if ask is not None:
@@ -344,6 +359,7 @@ class Walk:
 
     def container_ended(self, container: Container, code: int) -> None:
         container.over, container.running, container.exit_code = True, None, code
+        container.ended = self.world.clock.now()
         by_itself = container.term_at is None
         self.events.append((container, code != 0 and by_itself))
 
@@ -393,7 +409,8 @@ class Walk:
 
     def bury_later(self, container: Container, *, crashed: bool) -> Activity:
         generation = container.generation
-        return self.activity("event", lambda: self.bury(generation, crashed=crashed, reason="exit code"))
+        ran = container.ran
+        return self.activity("event", lambda: self.bury(generation, crashed=crashed, reason="exit code", ran=ran))
 
     def schedule(self) -> None:
         due: Callable[[], Any] = self.sweep if self.random.randrange(2) else self.shut_down
@@ -532,12 +549,18 @@ class Walk:
         at_rest = (agent.status, agent.pending, agent.due_at) == (AgentStatus.STOPPED, 0, None)
         began = all(claim.execution in self.world.executions.ended for claim in self.world.executions.started)
         settled = all(ask.over for ask in self.asks) and all(each.over for each in self.containers.values())
-        return at_rest and began and settled and not self.events and not self.others
+        counted = not Hours(0, self.world.hours.read(), 0).running
+        return at_rest and began and settled and counted and not self.events and not self.others
 
     def check(self) -> None:
         chat = self.world.claims.read(CHAT)
         assert chat.claimed_at is None
         assert chat.waiting == 0
+        real = sum(each.ended - each.began for each in self.containers.values())
+        counts = self.world.hours.read()
+        assert sum(seconds for name, seconds in counts.items() if name.startswith(SECONDS)) == real
+        told = [notice for notice in self.world.owner.told if notice.kind == "agent_hours"]
+        assert len(told) == len([name for name in counts if name.startswith(TOLD)])
         answered = "\n".join(self.world.texts())
         turns = [self.world.turn(number) for number in range(1, chat.turn_counter + 1)]
         assert {turn.status for turn in turns} <= {TurnStatus.DELIVERED}

@@ -15,6 +15,7 @@ from assistant.stores.claims import DynamoClaims
 from assistant.stores.conversations import DynamoConversations
 from assistant.stores.errands import DynamoErrands, LambdaRunners
 from assistant.stores.executions import StepFunctionsExecutions
+from assistant.stores.hours import DynamoHours
 from assistant.stores.inbox import DynamoInbox
 from assistant.stores.ledger import DynamoLedger
 from assistant.stores.owner import DynamoOwnerSettings, LambdaOwner
@@ -53,6 +54,7 @@ ADAPTERS = [
     (ports.Ledger, DynamoLedger),
     (ports.UsageBook, DynamoUsage),
     (ports.Account, OpenRouterAccount),
+    (ports.HoursBook, DynamoHours),
     (ports.OwnerSettings, DynamoOwnerSettings),
     (ports.Agents, DynamoAgents),
     (ports.AnsweringAgents, DynamoAnsweringAgents),

@@ -10,6 +10,7 @@ import pytest
 from assistant.errors import AgentUnavailable
 from assistant.turns import notices
 from assistant.turns.agents import LEASE_SECONDS, PATIENCE, START_SECONDS, AgentStatus, Generation
+from assistant.turns.hours import KeepingHours, Ran
 from assistant.turns.model import TurnClaim, TurnStatus
 from assistant.turns.tending import (
     DEAF_SECONDS,
@@ -35,10 +36,14 @@ class ListedTasks:
 
     listed: list[Task] = field(default_factory=list)
     stopped: list[tuple[int, str]] = field(default_factory=list)
+    known: list[tuple[Generation, Ran]] = field(default_factory=list)
     broken: bool = False
 
     def tasks(self) -> Iterator[Task]:
         yield from self.listed
+
+    def ended(self) -> Iterator[tuple[Generation, Ran]]:
+        yield from self.known
 
     def stop(self, task: Task, reason: str) -> None:
         if self.broken:
@@ -54,7 +59,8 @@ class Tended(Fleet):
         super().__post_init__()
         self.running = ListedTasks()
         self.sweep = SweepingAgents(self.agents, AgentRecovery(self.agents, self.stopped, self.world.clock))
-        self.shut_down = ShutDownIdle(self.agents, self.running, self.world.clock, IDLE_SECONDS)
+        keep_hours = KeepingHours(self.hours, self.agents, self.running, self.world.owner)
+        self.shut_down = ShutDownIdle(self.agents, self.running, keep_hours, self.world.clock, IDLE_SECONDS)
 
     @property
     def agent(self) -> Agent:

@@ -78,9 +78,13 @@ class WakingSettings:
 
 @dataclass(frozen=True, slots=True)
 class LaneSettings:
-    """For what decides who answers: `agent_mode` is `auto`, `eager`, `always` or `off`."""
+    """For what decides who answers: `agent_mode` is `auto`, `eager`, `always` or `off`.
+
+    `agent_hours_per_month`: how long the agents of all chats may run.
+    """
 
     agent_mode: str
+    agent_hours_per_month: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +170,8 @@ class ShutDownSettings:
     runtime_table: str
     agent_cluster: str
     agent_idle_minutes: int
+    agent_hours_per_month: float
+    tell_owner_function: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +179,7 @@ class StartAgentSettings(AgentSettings):
     """For StartAgent. Without an agent all but the mode are empty; `agent_subnets` are separated by commas."""
 
     agent_mode: str
+    agent_hours_per_month: float
     agent_cluster: str
     agent_task_definition: str
     agent_subnets: str

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from assistant.providers.protocol import WireProtocol
     from assistant.providers.vendors import Vendor
     from assistant.stores.agents import DynamoAgents
+    from assistant.stores.hours import DynamoHours
     from assistant.stores.ledger import DynamoLedger
     from assistant.stores.owner import LambdaOwner
     from assistant.stores.secrets import SsmSecrets
@@ -152,7 +153,8 @@ def reporting() -> Reporting:
     from assistant.turns.reporting import Reporting
 
     table = settings.from_environment(settings.WebhookSettings).runtime_table
-    return Reporting(_chain(), _ledger(table), DynamoUsage(_table(table), _clock), _clock)
+    usage = DynamoUsage(_table(table), _clock)
+    return Reporting(_chain(), _ledger(table), usage, _clock, _hours_per_month() if _agent_mode() != "off" else None)
 
 
 def reminding() -> Reminding:
@@ -292,11 +294,19 @@ def controlling() -> Controlling:
     """What answers /status, /wake and /sleep."""
     from assistant.stores.wakers import LambdaWaker
     from assistant.turns.controlling import Controlling
+    from assistant.turns.hours import hours
 
     table = settings.from_environment(settings.WebhookSettings).runtime_table
     function = settings.from_environment(settings.WakingSettings).start_agent_function
     waker = LambdaWaker(_client("lambda"), function, logger.warning)
-    return Controlling(_agents(table), waker, _agent_mode(), _clock)
+    ledger, limit = _ledger(table), _hours_per_month()
+    return Controlling(
+        agents=_agents(table),
+        waker=waker,
+        mode=_agent_mode(),
+        hours=lambda: hours(ledger.entries(), limit, _clock.now()),
+        clock=_clock,
+    )
 
 
 def webhook_secret() -> Callable[[], str]:
@@ -323,6 +333,7 @@ def preparation() -> Preparation:
         agents=_agents(needs.runtime_table),
         chain=_chain(),
         mode=_agent_mode(),
+        agent_hours=_hours_per_month(),
         clock=_clock,
         waker=_waker(),
     )
@@ -409,9 +420,18 @@ def sweeping_agents() -> SweepingAgents:
 def start_agent() -> StartAgent:
     """What StartAgent does."""
     from assistant.turns.agents import StartAgent
+    from assistant.turns.hours import AgentHours
 
     needs = settings.from_environment(settings.StartAgentSettings)
-    return StartAgent(_agents(needs.runtime_table), _turns(needs), _tasks(needs), _tokens(), agent_stopped(), _clock)
+    return StartAgent(
+        agents=_agents(needs.runtime_table),
+        turns=_turns(needs),
+        tasks=_tasks(needs),
+        tokens=_tokens(),
+        stopped=agent_stopped(),
+        hours=AgentHours(_hours_book(needs.runtime_table), needs.agent_hours_per_month, _clock),
+        clock=_clock,
+    )
 
 
 def agent_stopped() -> AgentStopped:
@@ -419,17 +439,27 @@ def agent_stopped() -> AgentStopped:
     from assistant.turns.tending import AgentStopped
 
     needs = settings.from_environment(settings.TendingSettings)
-    return AgentStopped(_agents(needs.runtime_table), _turns(needs), _tokens(), _owner(needs.tell_owner_function))
+    return AgentStopped(
+        agents=_agents(needs.runtime_table),
+        turns=_turns(needs),
+        tokens=_tokens(),
+        owner=_owner(needs.tell_owner_function),
+        hours=_hours_book(needs.runtime_table),
+    )
 
 
 def shut_down_idle() -> ShutDownIdle:
     """What ShutDownIdle does."""
     from assistant.stores.tasks import FargateFleet, NoFleet
+    from assistant.turns.hours import AgentHours, KeepingHours
     from assistant.turns.tending import ShutDownIdle
 
     needs = settings.from_environment(settings.ShutDownSettings)
     fleet = FargateFleet(_client("ecs"), needs.agent_cluster) if needs.agent_cluster else NoFleet()
-    return ShutDownIdle(_agents(needs.runtime_table), fleet, _clock, needs.agent_idle_minutes * 60)
+    agents = _agents(needs.runtime_table)
+    hours = AgentHours(_hours_book(needs.runtime_table), needs.agent_hours_per_month, _clock)
+    keep_hours = KeepingHours(hours, agents, fleet, _owner(needs.tell_owner_function))
+    return ShutDownIdle(agents, fleet, keep_hours, _clock, needs.agent_idle_minutes * 60)
 
 
 def correction(provider_id: str) -> Callable[[], Correction]:
@@ -509,6 +539,16 @@ def _agents(runtime_table: str) -> DynamoAgents:
     from assistant.stores.agents import DynamoAgents
 
     return DynamoAgents(_table(runtime_table), _clock)
+
+
+def _hours_book(runtime_table: str) -> DynamoHours:
+    from assistant.stores.hours import DynamoHours
+
+    return DynamoHours(_table(runtime_table), _clock)
+
+
+def _hours_per_month() -> float:
+    return settings.from_environment(settings.LaneSettings).agent_hours_per_month
 
 
 def _agent_mode() -> AgentMode:

@@ -64,6 +64,7 @@ ITEMS = (
         "Runtime",
         frozenset({"minute:", "day:", "month:", "month_micro_dollars:"}) | _names(Entry, "windows"),
     ),
+    Item("AgentHours", "Runtime", frozenset({"seconds:", "running:", "told:"})),
     Item("UsageDay", "Runtime", _names(Used) | {"ttl"}),
     Item("Owner", "Runtime", frozenset({"chat_id"})),
     Item("Agent", "Runtime", _names(Agent)),

@@ -11,12 +11,14 @@ from botocore.exceptions import ClientError
 
 from assistant.errors import AgentUnavailable
 from assistant.turns.agents import Generation
+from assistant.turns.hours import Ran
 from assistant.turns.tending import Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from types_boto3_ecs import ECSClient
+    from types_boto3_ecs.literals import DesiredStatusType
     from types_boto3_ecs.type_defs import RunTaskResponseTypeDef, TaskTypeDef
 
 CONTAINER = "agent"
@@ -112,10 +114,21 @@ class FargateFleet:
 
     def tasks(self) -> Iterator[Task]:
         """Each task that shall run and has a generation; what somebody ran by hand is left alone."""
-        for page in self.client.get_paginator("list_tasks").paginate(cluster=self.cluster, desiredStatus="RUNNING"):
+        yield from filter(None, map(_task, self._described("RUNNING")))
+
+    def ended(self) -> Iterator[tuple[Generation, Ran]]:
+        """The same of those that have ended; ECS knows a task for about an hour after its end."""
+        for described in self._described("STOPPED"):
+            task = _task(described)
+            if task is not None and "stoppedAt" in described:
+                ended = described["stoppedAt"].timestamp()
+                began = described.get("pullStartedAt") or described.get("startedAt")
+                yield task.generation, Ran(began.timestamp() if began else ended, ended)
+
+    def _described(self, status: DesiredStatusType) -> Iterator[TaskTypeDef]:
+        for page in self.client.get_paginator("list_tasks").paginate(cluster=self.cluster, desiredStatus=status):
             if page["taskArns"]:  # at most 100, as many as can be described at once (ECS API)
-                described = self.client.describe_tasks(cluster=self.cluster, tasks=page["taskArns"])
-                yield from filter(None, map(_task, described["tasks"]))
+                yield from self.client.describe_tasks(cluster=self.cluster, tasks=page["taskArns"])["tasks"]
 
     def stop(self, task: Task, reason: str) -> None:
         """SIGTERM, and SIGKILL after `stopTimeout`. ECS knows a task for about an hour after its end."""
@@ -128,6 +141,10 @@ class NoFleet:
     """Where no container can run."""
 
     def tasks(self) -> Iterator[Task]:
+        """None."""
+        return iter(())
+
+    def ended(self) -> Iterator[tuple[Generation, Ran]]:
         """None."""
         return iter(())
 

@@ -55,6 +55,8 @@ class DynamoTurns:
         chat: dict[str, Value | None] = {"open_turn": turn.number}
         if before is None:
             chat["turn_counter"] = turn.number
+        if turn.hours_spent is not None:
+            chat["hours_noticed"] = turn.hours_spent
         # A FAILED turn that stays so is the open one still: its apology has not been delivered.
         retried = before is not None and before.status == TurnStatus.FAILED and turn.status == TurnStatus.OPEN
         if retried:

@@ -12,9 +12,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from assistant.errors import AgentFailed, AgentInterrupted, AgentUnavailable
+from assistant.turns.hours import task_name
 from assistant.turns.model import TURN_SECONDS
 
 if TYPE_CHECKING:
+    from assistant.turns.hours import AgentHours
     from assistant.turns.model import Answered, TurnClaim
     from assistant.turns.ports import Agents, AnsweringAgents, Clock, Tasks, TaskTokens, Turns
     from assistant.turns.tending import AgentStopped
@@ -138,6 +140,7 @@ class StartAgent:
     tasks: Tasks
     tokens: TaskTokens
     stopped: AgentStopped
+    hours: AgentHours
     clock: Clock
 
     def __call__(self, claim: TurnClaim, token: str) -> str:
@@ -187,15 +190,19 @@ class StartAgent:
             `started` or `running`.
 
         Raises:
-            AgentUnavailable: no task can be had, or the last ones failed by their own fault.
+            AgentUnavailable: no task can be had, the last ones failed by their own fault, or the month's hours are
+                used up: then a running one is given nothing more, either.
         """
+        self.hours.check()
         generation = self.agents.begin(chat_id, starter=starter) or self._in_doubt(chat_id, starter)
         if generation is None:
             return "running"
+        self.hours.book.begin(generation)
         try:
             task_arn = self.tasks.run(generation)
         except AgentUnavailable:
             self.agents.abandon(generation)
+            self.hours.book.end(task_name(generation), None)
             raise
         self.agents.note_task(generation, task_arn)
         return "started"

@@ -16,7 +16,10 @@ from assistant.turns.lanes import is_warm
 from assistant.turns.reporting import until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from assistant.turns.agents import Agent
+    from assistant.turns.hours import Hours
     from assistant.turns.lanes import AgentMode
     from assistant.turns.ports import Agents, Clock, Waker
 
@@ -30,11 +33,15 @@ _DAY_SECONDS = 86400
 
 @dataclass(frozen=True, slots=True)
 class Controlling:
-    """Carries out what is asked of a chat's agent. `mode` is `off` where there is none."""
+    """Carries out what is asked of a chat's agent. `mode` is `off` where there is none.
+
+    `hours`: how the month's hours stand; one read of the ledger.
+    """
 
     agents: Agents
     waker: Waker
     mode: AgentMode
+    hours: Callable[[], Hours]
     clock: Clock
 
     def __call__(self, command: Control, chat_id: str, update_id: int) -> str:
@@ -57,6 +64,9 @@ class Controlling:
             return texts.WAKING if agent.status == AgentStatus.STARTING else texts.AWAKE
         if agent.status == AgentStatus.STOPPED and agent.may_start_at() > now:
             return texts.left_alone(agent.crashes or 0, until(agent.may_start_at(), now))
+        hours = self.hours()
+        if hours.spent:
+            return texts.stays_asleep(hours.month)
         self.waker.wake_chat(chat_id, starter=f"update-{update_id}")
         return texts.WAKES
 

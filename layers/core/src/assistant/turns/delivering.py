@@ -84,7 +84,9 @@ class Delivery:
         """Who answered instead of the agent or the first provider; what says that nobody did is not signed."""
         if turn.status not in _ANSWERED:
             return ""
-        return (texts.KILLED_AGENT if turn.killed_agent else "") + self._substitute(turn)
+        killed = texts.KILLED_AGENT if turn.killed_agent else ""
+        spent = texts.hours_spent(turn.hours_spent) if turn.hours_spent else ""
+        return killed + spent + self._substitute(turn)
 
     def _substitute(self, turn: Turn) -> str:
         order = list(self.names)

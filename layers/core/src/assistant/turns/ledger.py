@@ -156,7 +156,7 @@ def window_kind(window: str) -> str:
 
 def is_window(attribute: str) -> bool:
     """Whether an attribute of an entry is a window."""
-    return window_kind(attribute).removesuffix("_micro_dollars") in ("minute", "day", "month") and ":" in attribute
+    return ":" in attribute
 
 
 def is_of_dollars(window: str) -> bool:

@@ -66,6 +66,7 @@ class Chat:
     claim_epoch: int = 0
     claimed_at: int | None = None
     recoveries: int | None = None
+    hours_noticed: str | None = None
     due_kind: str | None = None
     due_at: int | None = None
     time_zone: str | None = None
@@ -81,7 +82,8 @@ class Turn:
     """One question, its answer, and how far the answer has been delivered.
 
     `lane` is the one that the person chose, if they did; `killed_agent`: agents died over it, so that the chat lane has
-    to answer. `may_delegate`: whether a model may hand it to the agent, and `task` what one that did wants to be done.
+    to answer. `hours_spent`: the month whose hours of the agent are used up, if its answer is to say so.
+    `may_delegate`: whether a model may hand it to the agent, and `task` what one that did wants to be done.
     `reminder` is what is said, word by word, when nobody can put a reminder better.
     `preferred` is the first provider of the chain that has a key,
     `declined_by` the ids of those that refused this very question, separated by blanks. `ttl` is None until the turn
@@ -102,6 +104,7 @@ class Turn:
     sender_id: str = ""
     lane: Lane | None = None
     killed_agent: bool | None = None
+    hours_spent: str | None = None
     may_delegate: bool | None = None
     task: str | None = None
     reminder: str | None = None
@@ -295,7 +298,7 @@ class Used:
 
 
 type NoticeKind = Literal[
-    "provider_rejected", "turn_kills_agent", "agent_fails", "workspace_unreadable", "backups_fail"
+    "provider_rejected", "turn_kills_agent", "agent_fails", "workspace_unreadable", "backups_fail", "agent_hours"
 ]
 
 

@@ -98,7 +98,8 @@ def parse(event: object) -> Notice | AlarmChange:
             | "turn_kills_agent"
             | "agent_fails"
             | "workspace_unreadable"
-            | "backups_fail" as kind,
+            | "backups_fail"
+            | "agent_hours" as kind,
             "provider": str(provider),
             "reason": str(reason),
             **others,
@@ -180,10 +181,20 @@ def _backups_fail(notice: Notice) -> str:
     )
 
 
+def _agent_hours(notice: Notice) -> str:
+    return (
+        f"The agents have run the {notice.reason} hours that they may run in a month. Those that are awake stop when "
+        "they have done what they are doing; until the month ends language models without tools and files answer, and "
+        "each chat is told so.\n\n"
+        "What to do: nothing, or give the stack's parameter AgentHoursPerMonth another value. /usage shows the hours."
+    )
+
+
 _NOTICES: Mapping[NoticeKind, Callable[[Notice], str]] = {
     "provider_rejected": _rejected,
     "turn_kills_agent": _turn_kills_agent,
     "agent_fails": _agent_fails,
     "workspace_unreadable": _workspace_unreadable,
     "backups_fail": _backups_fail,
+    "agent_hours": _agent_hours,
 }

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from assistant.turns.asking import Attempt
     from assistant.turns.chain import Provider
     from assistant.turns.errands import Asked, Confirmed, Document, Errand, Runner
+    from assistant.turns.hours import Ran
     from assistant.turns.ledger import AccountQuota, Block, Entry, Reservation
     from assistant.turns.model import (
         Answer,
@@ -373,6 +374,26 @@ class Account(Protocol):
         ...
 
 
+class HoursBook(Protocol):
+    """The hours that agents run."""
+
+    def read(self) -> Mapping[str, int]:
+        """What is counted (consistent read); see `assistant.turns.hours`."""
+        ...
+
+    def begin(self, generation: Generation) -> None:
+        """Count a task from now on; again changes nothing."""
+        ...
+
+    def end(self, task: str, ran: Ran | None) -> bool:
+        """Count a task that has ended, once; None: it never ran. False if it was counted."""
+        ...
+
+    def tell(self, month: str) -> bool:
+        """Note that the owner is told that a month's hours are used up; False if they were."""
+        ...
+
+
 class OwnerSettings(Protocol):
     """What is set for who runs the assistant."""
 
@@ -489,6 +510,10 @@ class Fleet(Protocol):
 
     def tasks(self) -> Iterator[Task]:
         """Each task of an agent that runs or is about to."""
+        ...
+
+    def ended(self) -> Iterator[tuple[Generation, Ran]]:
+        """Each that has ended and is still known, for about an hour."""
         ...
 
     def stop(self, task: Task, reason: str) -> None:

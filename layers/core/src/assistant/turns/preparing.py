@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from assistant.errors import StoreContended, TurnInvalid
 from assistant.turns import texts
+from assistant.turns.hours import hours
 from assistant.turns.lanes import AGENT_SECONDS, COLD_SECONDS, heartbeat_seconds, lane, may_delegate, wakes
 from assistant.turns.ledger import ChainState
 from assistant.turns.model import TURN_SECONDS, Chat, ChatClaim, InboxMessage, Turn, TurnClaim, TurnStatus
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from assistant.turns.agents import Agent
     from assistant.turns.chain import Chain
+    from assistant.turns.hours import Hours
     from assistant.turns.lanes import AgentMode
     from assistant.turns.ports import Agents, Claims, Clock, Ledger, Turns, Waker
 
@@ -61,7 +63,8 @@ class Route:
 class Preparation:
     """Prepares turns. An open turn always goes first: that resumes it after a crash.
 
-    `waker`: wakes agents for later turns, in the mode that does.
+    `agent_hours`: how many the agents of all chats may run in a month. `waker`: wakes agents for later turns, in the
+    mode that does.
     """
 
     claims: Claims
@@ -70,6 +73,7 @@ class Preparation:
     agents: Agents
     chain: Chain
     mode: AgentMode
+    agent_hours: float
     clock: Clock
     waker: Waker
 
@@ -85,7 +89,7 @@ class Preparation:
             raise TurnInvalid("the chat's open turn does not exist")
         if turn.status == TurnStatus.PARKED and turn.reply is None:
             return self._reopen(claim, chat, turn, inbox)
-        return self._resume(claim, turn)
+        return self._resume(claim, chat, turn)
 
     def _begin(self, claim: ChatClaim, chat: Chat, inbox: list[InboxMessage]) -> Route:
         if not inbox:
@@ -93,13 +97,13 @@ class Preparation:
         match inbox[0].kind:
             case "text":
                 taken = _adjacent_texts(inbox)
-                return self._ask(claim, self._new_turn(claim, chat, taken), taken, before=None)
+                return self._ask(claim, chat, self._new_turn(claim, chat, taken), taken, before=None)
             case "agent" | "ask" as command:
                 asked = self._new_turn(claim, chat, inbox[:1])
                 chosen = replace(asked, lane="agent" if command == "agent" else "chat")
-                return self._ask(claim, chosen, inbox[:1], before=None)
+                return self._ask(claim, chat, chosen, inbox[:1], before=None)
             case "reminder":
-                return self._ask(claim, self._reminder_turn(claim, chat, inbox[0]), inbox[:1], before=None)
+                return self._ask(claim, chat, self._reminder_turn(claim, chat, inbox[0]), inbox[:1], before=None)
             case "retry":
                 return self._retry(claim, chat, inbox[0])
             case _:  # again
@@ -133,7 +137,7 @@ class Preparation:
         if failed is None:
             return self._say(claim, chat, command, texts.NOTHING_TO_RETRY)
         again = self._opened(claim, replace(failed, attempts=0, parks=0, parked_at=None, declined_by=None, task=None))
-        return self._ask(claim, again, [command], before=failed, keys_may_be_new=True)
+        return self._ask(claim, chat, again, [command], before=failed, keys_may_be_new=True)
 
     def _repeat(self, claim: ChatClaim, chat: Chat, command: InboxMessage) -> Route:
         last = self.turns.read(claim.chat_id, chat.last_turn) if chat.last_turn is not None else None
@@ -171,7 +175,7 @@ class Preparation:
             absorbed = replace(absorbed, parks=0, parked_at=None, declined_by=None)
         if retry or (turn.retry_at or 0) <= now or self._chain_state().entry(absorbed) is not None:
             opened = self._opened(claim, replace(absorbed, attempts=0, task=None))
-            return self._ask(claim, opened, taken, before=turn, keys_may_be_new=bool(retry))
+            return self._ask(claim, chat, opened, taken, before=turn, keys_may_be_new=bool(retry))
         self._open(claim, absorbed, taken, before=turn)
         due_at = turn.retry_at or int(now)
         if self.claims.release(claim, due_at=due_at):
@@ -189,7 +193,7 @@ class Preparation:
         self._open(claim, saying, due, before=turn)
         return Route(claim, DELIVER, turn.number)
 
-    def _resume(self, claim: ChatClaim, turn: Turn) -> Route:
+    def _resume(self, claim: ChatClaim, chat: Chat, turn: Turn) -> Route:
         now = self.clock.now()
         if turn.status != TurnStatus.OPEN:
             if turn.epoch != claim.epoch:
@@ -197,51 +201,76 @@ class Preparation:
             wait = (turn.deliver_after or 0) - int(now)
             return Route(claim, WAIT, turn.number, seconds=wait) if wait > 0 else Route(claim, DELIVER, turn.number)
         if turn.epoch == claim.epoch:
-            return self._route(claim, turn, self._chain_state(), self._agent(claim))
+            state = self._chain_state()
+            mode = self._mode(state)
+            return self._route(claim, turn, state, mode, self._agent(claim, mode))
         if turn.attempts >= ATTEMPTS:
             self._open(claim, replace(turn, epoch=claim.epoch), [], before=turn)
             return Route(claim, FAIL, turn.number)
-        return self._ask(claim, self._opened(claim, turn), [], before=turn)
+        return self._ask(claim, chat, self._opened(claim, turn), [], before=turn)
 
     def _ask(
         self,
         claim: ChatClaim,
+        chat: Chat,
         turn: Turn,
         taken: Sequence[InboxMessage],
         *,
         before: Turn | None,
         keys_may_be_new: bool = False,
     ) -> Route:
-        state, agent = self._chain_state(), self._agent(claim)
-        opened = replace(turn, preferred=state.preferred())
-        if agent is not None and lane(self.mode, opened, agent, state.now) == "agent":
+        state = self._chain_state()
+        mode = self._mode(state)
+        agent = self._agent(claim, mode)
+        opened = replace(turn, preferred=state.preferred(), hours_spent=self._notice(chat, turn, state))
+        if agent is not None and lane(mode, opened, agent, state.now) == "agent":
             # Should the agent not answer, the chat lane still has its own time.
             opened = replace(opened, deadline=opened.deadline + AGENT_SECONDS, may_delegate=None)
         else:
-            opened = replace(opened, may_delegate=may_delegate(self.mode, opened) or None)
+            opened = replace(opened, may_delegate=may_delegate(mode, opened) or None)
         self._open(claim, opened, taken, before=before)
-        return self._route(claim, opened, state, agent, keys_may_be_new=keys_may_be_new)
+        return self._route(claim, opened, state, mode, agent, keys_may_be_new=keys_may_be_new)
 
     def _route(
         self,
         claim: ChatClaim,
         turn: Turn,
         state: ChainState,
+        mode: AgentMode,
         agent: Agent | None,
         *,
         keys_may_be_new: bool = False,
     ) -> Route:
         """Where an open turn is answered."""
-        if agent is not None and lane(self.mode, turn, agent, state.now) == "agent":
+        if agent is not None and lane(mode, turn, agent, state.now) == "agent":
             return Route(claim, AGENT, turn.number, seconds=heartbeat_seconds(agent, state.now))
-        if agent is not None and wakes(self.mode, turn, agent, state.now):
+        if agent is not None and wakes(mode, turn, agent, state.now):
             self.waker.wake(TurnClaim(claim, turn.number))
         entry = state.entry(turn, keys_may_be_new=keys_may_be_new) or FAIL
         return Route(claim, entry, turn.number, seconds=COLD_SECONDS)  # should a model hand it over
 
-    def _agent(self, claim: ChatClaim) -> Agent | None:
+    def _agent(self, claim: ChatClaim, mode: AgentMode) -> Agent | None:
         """The chat's agent; None, and no read, where there are no agents."""
-        return None if self.mode == "off" else self.agents.read(claim.chat_id)
+        return None if mode == "off" else self.agents.read(claim.chat_id)
+
+    def _hours(self, state: ChainState) -> Hours:
+        """How the agents' hours stand: they are read with the ledger."""
+        return hours(state.entries, self.agent_hours, state.now)
+
+    def _mode(self, state: ChainState) -> AgentMode:
+        """When the agent answers; never, once its hours are used up, whether it runs or not."""
+        return "off" if self._hours(state).spent else self.mode
+
+    def _notice(self, chat: Chat, turn: Turn, state: ChainState) -> str | None:
+        """The month whose hours are used up, if the turn's answer is to say so.
+
+        Once a chat and month, and whenever the agent was asked for.
+        """
+        found = self._hours(state)
+        if self.mode == "off" or turn.lane == "chat" or not found.spent:
+            return None
+        said = turn.hours_spent != found.month and chat.hours_noticed == found.month
+        return None if said and turn.lane != "agent" else found.month
 
     def _open(self, claim: ChatClaim, turn: Turn, taken: Sequence[InboxMessage], *, before: Turn | None) -> None:
         if not self.turns.open(claim, turn, taken, before=before):

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from assistant.turns import texts
+from assistant.turns.hours import hours
 from assistant.turns.ledger import REJECTED, ChainState, Limit, available_at, limits, window_end
 from assistant.turns.model import Used
 
@@ -37,12 +38,13 @@ _YEAR_IS_SAID_AFTER = timedelta(days=180)
 
 @dataclass(frozen=True, slots=True)
 class Reporting:
-    """Reports of the chain."""
+    """Reports of the chain. `agent_hours`: how many the agents may run in a month; None: there are none."""
 
     chain: Chain
     ledger: Ledger
     usage: UsageBook
     clock: Clock
+    agent_hours: float | None = None
 
     def __call__(self, command: Literal["usage", "providers"]) -> str:
         """The report that a command asks for."""
@@ -62,9 +64,17 @@ class Reporting:
             [
                 f"Usage, {at:%-d %B}, {at:%H:%M} UTC",
                 *("\n".join([account.provider.name, *account.lines()]) for account in accounts),
+                *self._agent(state),
                 f"A new day begins at 00:00 UTC,\na new month on {next_month:%-d %B}.",
             ]
         )
+
+    def _agent(self, state: ChainState) -> list[str]:
+        if self.agent_hours is None:
+            return []
+        found = hours(state.entries, self.agent_hours, state.now)
+        left = "none left" if found.spent else f"{_hours(found.limit * 3600 - found.used)} left"
+        return [f"Agent\nMonth: {_hours(found.used)} of {found.limit:g} hours, {left}"]
 
 
 def _providers(state: ChainState) -> str:
@@ -194,6 +204,10 @@ def _per_million(price: Price) -> str:
     if price.free:
         return "free"
     return f"1M tokens: ${price.input:g} in, ${price.output:g} out"
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:.1f}"
 
 
 def _requests(number: int) -> str:

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Literal
 
 from assistant.errors import AgentFailed, AgentInterrupted
 from assistant.turns.agents import PATIENCE, AgentStatus, Generation
+from assistant.turns.hours import task_name
 from assistant.turns.lanes import AGENT_SECONDS
 from assistant.turns.model import TURN_SECONDS, ChatClaim, Notice, TurnClaim, TurnStatus
 from assistant.turns.waking import Swept, put_each_right
 
 if TYPE_CHECKING:
     from assistant.turns.agents import Agent, Mail
-    from assistant.turns.ports import Agents, Clock, Fleet, Owner, TaskTokens, Turns
+    from assistant.turns.hours import KeepingHours, Ran
+    from assistant.turns.ports import Agents, Clock, Fleet, HoursBook, Owner, TaskTokens, Turns
 
 KILLS = 2
 """A turn that was running when so many agents in a row died is handed to no third."""
@@ -44,8 +46,17 @@ class AgentStopped:
     turns: Turns
     tokens: TaskTokens
     owner: Owner
+    hours: HoursBook
 
-    def __call__(self, generation: Generation, *, crashed: bool, reason: str, task_arn: str | None = None) -> str:
+    def __call__(
+        self,
+        generation: Generation,
+        *,
+        crashed: bool,
+        reason: str,
+        task_arn: str | None = None,
+        ran: Ran | None = None,
+    ) -> str:
         """Give back what a dead generation held; again is harmless.
 
         Args:
@@ -54,16 +65,20 @@ class AgentStopped:
             reason: why, as AWS says it; for the owner.
             task_arn: which task has ended. A start that was repeated may have brought two: the one that did not get
                 the place ends at once, and holds nothing.
+            ran: when that task ran.
 
         Returns:
             What was done, for the log: `stopped`; `replaced` when a later generation is at work already, and
             `another task` when another one of the same.
         """
         before = self.agents.read(generation.chat_id)
-        if before.generation != generation.number:
-            return "replaced"
-        if task_arn is not None and _has_place(before) and before.task_arn != task_arn:
+        newest = before.generation == generation.number
+        if newest and task_arn is not None and _has_place(before) and before.task_arn != task_arn:
             return "another task"
+        if ran is not None:
+            self.hours.end(task_name(generation), ran)
+        if not newest:
+            return "replaced"
         killer, kills = _blamed(before)
         if crashed and (kills or 0) >= KILLS:
             self._keep_from_agent(generation.chat_id, killer)  # before the next one can begin, and take it
@@ -163,17 +178,21 @@ class Task:
 class ShutDownIdle:
     """Sees to it that no task runs, and costs, that has nothing to do.
 
-    `idle_seconds`: of a container that does not say itself after how long it stops.
+    `keep_hours`: sees to it that all of them together run no longer than they may. `idle_seconds`: of a container that
+    does not say itself after how long it stops.
     """
 
     agents: Agents
     fleet: Fleet
+    keep_hours: KeepingHours
     clock: Clock
     idle_seconds: int
 
     def __call__(self) -> Swept:
-        """Look at every task there is."""
-        return put_each_right(self.fleet.tasks(), self._tend)
+        """Look at every task there is, and at the hours."""
+        tasks = list(self.fleet.tasks())
+        swept, hours = put_each_right(tasks, self._tend), put_each_right([tasks], self.keep_hours)
+        return Swept(swept.done, [*swept.failures, *hours.failures])
 
     def _tend(self, task: Task) -> Verdict:
         """An idle agent is asked first, and decides; it is stopped when it does not obey, or is nobody's."""

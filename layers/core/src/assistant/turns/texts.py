@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 QUEUED_COMMANDS: dict[str, Literal["text", "retry", "again", "agent", "ask"]] = {
@@ -311,6 +311,27 @@ def budget_spent(provider: str, limit: int, until: int) -> str:
         f"This month's budget for {provider} ({dollars(limit)}) is used up. Until {at:%-d %B} I answer from the free "
         "models only. /usage shows what is left."
     )
+
+
+def hours_spent(month: str) -> str:
+    """That the agent has run as long as it may in a month (`2026-11`), added to an answer that is given without it."""
+    return (
+        f"\n\nMy agent has run as many hours as it may this month, so until {_next_month(month)} language models "
+        "without tools and files answer. /usage shows the hours."
+    )
+
+
+def stays_asleep(month: str) -> str:
+    """The same, for somebody who wants to wake it."""
+    return (
+        f"My agent has run as many hours as it may this month, so it sleeps until {_next_month(month)}. I answer "
+        "without it. /usage shows the hours."
+    )
+
+
+def _next_month(month: str) -> str:
+    first = datetime.strptime(f"{month}-01T00+0000", "%Y-%m-%dT%H%z")
+    return f"{first + timedelta(days=31):1 %B}"
 
 
 def signature(provider: str) -> str:
