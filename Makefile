@@ -48,8 +48,8 @@ image: ## the agent's container image, in Docker; further flags of `docker build
 image-test: .venv/.installed ## the tests that need a Docker engine; they build the image
 	@python -m pytest -q -m docker tests/container
 
-sam-test: $(BUILD)/.built ## every function and the API with `sam local`, in Docker; with init times
-	@python -m pytest -q -m docker tests/sam
+sam-test: $(BUILD)/.built ## every function and the API with `sam local`, in Docker, with init times; and `sam deploy`
+	@python -m pytest -q -m "docker or deploy" tests/sam
 
 audit: .venv/.installed ## known weaknesses of what is installed; needs the internet
 	@python -m venv build/audit && build/audit/bin/pip install -q --disable-pip-version-check pip-audit==2.10.1

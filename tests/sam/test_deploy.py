@@ -20,6 +20,8 @@ from operate.settings import BASE_URLS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.deploy
+
 ROOT = Path(__file__).parents[2]
 BUILD_DIR = ROOT / ".aws-sam" / "build"
 STACK = "serverless-openclaw"
