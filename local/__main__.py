@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from local import agent_demo, caching, chat, demo, month, serve
+from local import agent_demo, caching, chat, cost, demo, month, serve
 from local.simulators.faults import Fault
 from local.simulators.outside import CONNECTIONS
 from local.stage import BUILD_DIR, StageError
@@ -46,6 +46,12 @@ keys are set. Each step says what is claimed and whether it is so:
 
 Ends with a table and build/agent.json; exit code 1 if something is not so.
 """
+_COST = """\
+Messages, schedules, a start and an end of the agent, its snapshots: each is done once or a few times on the local
+cloud, in less than two minutes, and every request is metered. From that and from the prices follows the bill of 100
+messages a day, for two kinds of days and every AgentMode: build/cost.json, docs/cost.json and the tables of
+docs/cost.md. Neither Node nor keys are needed: a gateway that only pretends stands for OpenClaw.
+"""
 _FAULTS = f"""\
 faults: {", ".join(Fault)}
 Not every provider has each. hang and stall cost a real time-out (about 20 s) whenever the provider is tried,
@@ -79,6 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return chat.run(
                 console, build_dir=parsed.build_dir, simulate_all=parsed.simulated, agent_mode=parsed.agent or "off"
             )
+        if parsed.command == "cost":
+            return cost.run(console, build_dir=parsed.build_dir, output=parsed.output, page=not parsed.no_page)
         if parsed.command == "agent-demo":
             return agent_demo.run(console, build_dir=parsed.build_dir, output=parsed.output)
         return _demo(parsed, console)
@@ -173,6 +181,7 @@ def _parser() -> argparse.ArgumentParser:
         help="with the real OpenClaw for an agent; a mode, auto if none is named (needs `make .node/.installed`)",
     )
     _add_agent_demo(commands)
+    _add_cost(commands)
     return parser
 
 
@@ -187,6 +196,18 @@ def _add_agent_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParse
     agent.add_argument(
         "--output", type=Path, default=agent_demo.OUTPUT, help="where the figures go (default build/agent.json)"
     )
+
+
+def _add_cost(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    bill = commands.add_parser(
+        "cost",
+        help="what a month costs, from what is counted",
+        description=_COST,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    bill.add_argument("--build-dir", type=Path, default=BUILD_DIR, help="where `sam build` put the functions")
+    bill.add_argument("--output", type=Path, default=cost.OUTPUT, help="where the figures go (default build/cost.json)")
+    bill.add_argument("--no-page", action="store_true", help="leave docs/cost.json and docs/cost.md as they are")
 
 
 def _add_figures(day: argparse.ArgumentParser) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from local.fargate import Image
@@ -14,6 +15,8 @@ COMPILE_CACHE = INSTALLED / "compile-cache"
 
 NAME = "agent:local"
 """Parameter `AgentImage` of a local cloud that runs it."""
+
+_PRETENDED = ROOT / "tests" / "local" / "fixtures" / "agent" / "pretend_gateway.py"
 
 
 def is_installed() -> bool:
@@ -32,3 +35,10 @@ def image() -> Image:
         "PORT": "0",
     }
     return Image((sys.executable, "-m", "local.clocked", "agent"), environment)
+
+
+def pretended() -> Image:
+    """The whole bridge, over a gateway without Node that is there in half a second."""
+    real = image()
+    program = {"NODE": sys.executable, "OPENCLAW": str(_PRETENDED), "COMPILE_CACHE": ""}
+    return replace(real, environment={**real.environment, **program})

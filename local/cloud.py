@@ -36,6 +36,7 @@ from local.gate import Denied, Gate
 from local.http_api import HttpApi
 from local.lambda_api import LambdaApi
 from local.log_events import LogEvents
+from local.metering import Meter
 from local.runtime import Runtime
 from local.scheduler import Scheduler
 from local.server import Environ, StartResponse, WebServer, WsgiApp
@@ -91,6 +92,7 @@ class LocalCloud:
         stop_limit_s: real seconds at most between SIGTERM and SIGKILL of a task.
         also_on: another address of this machine to listen on, on the same port: containers do not reach loopback.
         deployed: whether the template is deployed at the start; False leaves that to `sam deploy`.
+        meter: meters every request.
         without_patches: names of moto patches to leave out, for their tests.
     """
 
@@ -111,6 +113,7 @@ class LocalCloud:
         stop_limit_s: float = 30.0,
         also_on: str = "",
         deployed: bool = True,
+        meter: Meter | None = None,
         without_patches: tuple[str, ...] = (),
     ) -> None:
         if mode not in {"build", "source"}:
@@ -130,6 +133,7 @@ class LocalCloud:
         self._stop_limit_s = stop_limit_s
         self._also_on = also_on
         self._deployed = deployed
+        self._meter = meter
         self._without_patches = without_patches
         self._mounts: dict[str, WsgiApp] = {}
         self._clients: dict[str, Any] = {}
@@ -404,7 +408,7 @@ class LocalCloud:
             before_event=self.faults.event_arrives,
         )
         self._http_api = HttpApi(self._runtime, self.clock)
-        self._server = WebServer(self._serve)
+        self._server = WebServer(self._serve if self._meter is None else self._meter.around(self._serve))
         self._lambda_api = LambdaApi(
             runtime=self._runtime,
             clock=self.clock,
@@ -447,6 +451,8 @@ class LocalCloud:
             without=self._without_patches,
         )
         self._deployer = self._new_deployer(self._build_dir)
+        if self._meter is not None:
+            self._meter.caller_of = self._caller_of
         self._engine.start()
         self._server.start()
         if self._also_on:
@@ -465,6 +471,15 @@ class LocalCloud:
     def _serve(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         # Not the front itself: it needs the Lambda API, which needs the server's address.
         return self._front(environ, start_response)
+
+    def _caller_of(self, access_key: str) -> str | None:
+        """Who signs with a key: a function, the agent, the cloud itself; None: an administrator."""
+        if access_key == _ADMIN_KEY:
+            return None
+        sandbox = self._runtime.sandbox_of(access_key)
+        if sandbox is not None:
+            return sandbox.function.logical_id
+        return "Agent" if self._fargate.is_task(access_key) else ""
 
     def _stack_parameters(self) -> dict[str, str]:
         return {name: str(value) for name, value in self._template.parameters.items() if not name.startswith("AWS::")}

@@ -181,6 +181,11 @@ class Fargate:
 
     # For those who call AWS
 
+    def is_task(self, access_key: str) -> bool:
+        """Whether a task has these credentials."""
+        with self._lock:
+            return access_key in self._keys
+
     def note(self, request: AwsRequest) -> None:
         """Remember a request if a task made it."""
         with self._lock:

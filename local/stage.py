@@ -15,6 +15,7 @@ from local.clock import VirtualClock
 from local.cloud import LocalCloud, LocalCloudError
 from local.deployer import DeploymentError
 from local.figures import ExecutionRecord, TurnRecord
+from local.metering import Meter
 from local.quota import ChainEntry, LedgerEntry, describe, read_chain
 from local.sandbox import SandboxError
 from local.simulators.outside import BOT_USERNAME, CONNECTIONS, Outside, real_keys
@@ -149,6 +150,8 @@ def set_up(
     agent_mode: str = "off",
     parameters: Mapping[str, str] | None = None,
     also_on: str = "",
+    pretended: bool = False,
+    meter: Meter | None = None,
 ) -> Iterator[Stage]:
     """Start the cloud; stop it and everything that it started at the end.
 
@@ -160,6 +163,8 @@ def set_up(
         agent_mode: When the agent answers (parameter `AgentMode`); `off` for no agent.
         parameters: Template parameters beside the bot's name.
         also_on: Another address to listen on.
+        pretended: Let the agent's bridge run over a gateway that only pretends, which needs no Node.
+        meter: Meters every request.
 
     Raises:
         StageError: there is no build, no OpenClaw for the agent, or the cloud can't start with it.
@@ -169,10 +174,16 @@ def set_up(
     keys = {} if simulate_all else real_keys()
     cloud = LocalCloud(
         build_dir=build_dir,
-        parameters={"BotUsername": BOT_USERNAME, **_agent_parameters(agent_mode), **(parameters or {})},
+        parameters={
+            "BotUsername": BOT_USERNAME,
+            **_agent_parameters(agent_mode, pretended=pretended),
+            **(parameters or {}),
+        },
         start=start,
         also_on=also_on,
         real_providers=frozenset(keys),
+        images={agent_image.NAME: agent_image.pretended()} if pretended else None,
+        meter=meter,
     )
     outside = Outside(cloud.clock, keys)
     cloud.secrets |= outside.secrets
@@ -196,10 +207,10 @@ def _start(cloud: LocalCloud) -> None:
         raise StageError(f"the local cloud can't start: {error}") from error
 
 
-def _agent_parameters(mode: str) -> dict[str, str]:
+def _agent_parameters(mode: str, *, pretended: bool) -> dict[str, str]:
     if mode == "off":
         return {}
-    if not agent_image.is_installed():
+    if not pretended and not agent_image.is_installed():
         raise StageError("the agent needs Node and OpenClaw, which `make .node/.installed` puts into this folder")
     return {"AgentImage": agent_image.NAME, "AgentMode": mode}
 

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,21 +22,11 @@ from tests.local.system import System, a_system
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from local.fargate import Image
-
 STOP_S = 20
 BOOT_S = 240.0
 """More than OpenClaw takes to start on a machine that has much else to do."""
 
 PRETENDED = "pretended:1"
-_GATEWAY = Path(__file__).parent / "fixtures" / "agent" / "pretend_gateway.py"
-
-
-def _pretended() -> Image:
-    """The whole bridge, over a gateway that is there in half a second."""
-    real = agent_image.image()
-    program = {"NODE": sys.executable, "OPENCLAW": str(_GATEWAY), "COMPILE_CACHE": ""}
-    return replace(real, environment={**real.environment, **program})
 
 
 @dataclass
@@ -118,7 +106,7 @@ def _shown(tasks: list[dict[str, Any]], arn: str) -> dict[str, Any]:
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
     image = PRETENDED if request.param == "pretended" else agent_image.NAME
     parameters = {"AgentImage": image, "AgentMode": "always"}
-    with a_system(mode="source", parameters=parameters, images={PRETENDED: _pretended()}) as system:
+    with a_system(mode="source", parameters=parameters, images={PRETENDED: agent_image.pretended()}) as system:
         if request.param == "openclaw":
             system.deadline_s = BOOT_S
         yield World(system, system.chat())

@@ -1,0 +1,47 @@
+"""docs/cost.md ↔ docs/cost.json ↔ operate/prices.py: what is claimed follows from what was counted."""
+
+import json
+
+import pytest
+
+from local import cost_page
+from local.bill import MODES, PROFILES
+from operate.prices import MICRO, aws_prices
+from tests.contract import template
+
+DOCS = template.ROOT / "docs"
+FIGURES = (DOCS / "cost.json").read_text("utf-8")
+PAGE = (DOCS / "cost.md").read_text("utf-8")
+MONTHS = json.loads(FIGURES)["months"]
+
+
+def test_the_page_says_what_the_figures_say() -> None:
+    assert cost_page.renewed(PAGE, *cost_page.read(FIGURES)) == PAGE, "run `make cost`"
+
+
+def test_the_figures_follow_from_what_was_counted() -> None:
+    assert cost_page.figures(*cost_page.read(FIGURES)) == FIGURES, "run `make cost`"
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("mode", MODES)
+def test_dollars_are_counts_times_prices(profile: str, mode: str) -> None:
+    prices = {price.of: price for price in aws_prices(arm=True)}
+    found = MONTHS[profile][mode]
+
+    gross = sum(count * prices[what].dollars / prices[what].per for what, count in found["used"].items())
+    net = sum(
+        max(0, count - prices[what].free) * prices[what].dollars / prices[what].per
+        for what, count in found["used"].items()
+    )
+
+    assert found["dollars"] == pytest.approx(gross, abs=0.001)
+    assert found["dollars_after_free"] == pytest.approx(net, abs=0.001)
+
+
+def test_a_price_has_a_source_and_a_name_of_its_own() -> None:
+    prices = aws_prices(arm=True)
+
+    assert len({price.of for price in prices}) == len(prices)
+    assert [price.of for price in prices if not price.source.startswith("https://aws.amazon.com/")] == []
+    assert max(price.dollars for price in prices if price.per == MICRO) <= 25
