@@ -79,23 +79,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("moto").setLevel(logging.CRITICAL)
     console = Console()
     try:
-        if parsed.command == "serve":
-            return serve.run(console, build_dir=parsed.build_dir)
-        if parsed.command == "chat":
-            return chat.run(
-                console, build_dir=parsed.build_dir, simulate_all=parsed.simulated, agent_mode=parsed.agent or "off"
-            )
-        if parsed.command == "cost":
-            return cost.run(console, build_dir=parsed.build_dir, output=parsed.output, page=not parsed.no_page)
-        if parsed.command == "agent-demo":
-            return agent_demo.run(console, build_dir=parsed.build_dir, output=parsed.output)
-        return _demo(parsed, console)
+        return _perform(parsed, console)
     except StageError as error:
         console.print(str(error), style="bold red", markup=False, highlight=False, soft_wrap=True)
         return _CANNOT_RUN
     except KeyboardInterrupt:
         console.print("stopped")
         return _INTERRUPTED
+
+
+def _perform(parsed: argparse.Namespace, console: Console) -> int:
+    if parsed.command == "serve":
+        return serve.run(console, build_dir=parsed.build_dir)
+    if parsed.command == "chat":
+        return chat.run(
+            console, build_dir=parsed.build_dir, simulate_all=parsed.simulated, agent_mode=parsed.agent or "off"
+        )
+    if parsed.command == "cost":
+        return cost.run(console, build_dir=parsed.build_dir, output=parsed.output, page=not parsed.no_page)
+    if parsed.command == "agent-demo":
+        return agent_demo.run(console, build_dir=parsed.build_dir, output=parsed.output)
+    return _demo(parsed, console)
 
 
 def _demo(parsed: argparse.Namespace, console: Console) -> int:

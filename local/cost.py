@@ -90,7 +90,8 @@ class _Window:
         for call in self.calls[self._from :]:
             # Keys are cached by the clock on the wall, and the agent's workspace is counted by itself.
             if call.caller not in self.left_out and caller in (None, call.caller):
-                counts.update({what: n for what, n in call.counts.items() if what in _IN_STEPS})
+                wanted = _IN_STEPS if call.caller == "Agent" else _IN_STEPS | _OBJECTS
+                counts.update({what: n for what, n in call.counts.items() if what in wanted})
         functions = Counter(
             one.function
             for one in self.stage.cloud.invocations[self._invocations :]
@@ -121,6 +122,7 @@ class _Window:
 
 
 _IN_STEPS = frozenset({"api_requests", "write_units", "read_units", "out_bytes"})
+_OBJECTS = frozenset({"object_reads", "object_writes"})
 
 
 def _each(counts: Mapping[str, float], often: float) -> dict[str, float]:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from local.bill import (
+    DAY_S,
     MODES,
     PROFILES,
     Assumed,
@@ -40,6 +41,7 @@ _COUNTS = ("transitions", "write_units", "read_units", "object_writes", "object_
 def figures(measured: Measured, assumed: Assumed) -> str:
     """docs/cost.json: what was counted, what is assumed, and what it comes to."""
     months = {profile: {mode: _month(measured, assumed, profile, mode) for mode in MODES} for profile in PROFILES}
+    measured = msgspec.convert(msgspec.to_builtins(measured), Measured)  # numbers as they are read back
     whole = {"measured": msgspec.to_builtins(measured), "assumed": msgspec.to_builtins(assumed), "months": months}
     return json.dumps(whole, indent=1) + "\n"
 
@@ -146,7 +148,7 @@ def _cells(cost: Cost | None) -> tuple[str, str, str]:
 def _steps(measured: Measured) -> str:
     names = {
         **_STEPS,
-        **{name: f"`{name}`, every {every / 60:,.0f} minutes" for name, every in measured.schedules.items()},
+        **{name: f"`{name}`, every {_often(every)}" for name, every in measured.schedules.items()},
     }
     rows = []
     for name, title in names.items():
@@ -165,6 +167,10 @@ def _steps(measured: Measured) -> str:
         "bytes out",
     ]
     return _table(heads, rows)
+
+
+def _often(seconds: float) -> str:
+    return f"{seconds / 60:.0f} minutes" if seconds < DAY_S else "day"
 
 
 def _durations(measured: Measured) -> str:

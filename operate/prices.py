@@ -84,20 +84,20 @@ def aws_prices(*, arm: bool) -> tuple[Price, ...]:
 
 
 def of_messages(a_day: int, agent_hours: float) -> dict[str, float]:
-    """What a month of so many messages a day uses, each answered by the first provider (README, "What it costs").
+    """What a month of so many messages a day uses, each answered by the first provider (docs/cost.md, rounded up).
 
-    A turn: 6 transitions, 4 invocations of 0.4 s and 4 s of waiting for the provider, 14 requests to DynamoDB.
+    A turn: 5 transitions, 4 invocations of 0.4 s and 4 s of waiting for the provider, 14 requests to DynamoDB.
     The agent has 1 vCPU and 2 GB.
     """
     turns = 30 * a_day
     return {
         "invocations": 4 * turns,
         "gib_seconds": 0.5 * (4 * 0.4 + 4) * turns,
-        "transitions": 6 * turns,
+        "transitions": 5 * turns,
         "api_requests": turns,
-        "write_units": 16 * turns,
-        "read_units": 8 * turns,
-        "log_gib": 4096 * turns / GIB,
+        "write_units": 36 * turns,
+        "read_units": 14 * turns,
+        "log_gib": 4500 * turns / GIB,
         "agent_vcpu_hours": agent_hours,
         "agent_gib_hours": 2 * agent_hours,
         "address_hours": agent_hours,

@@ -6,7 +6,7 @@ import pytest
 
 from local import cost_page
 from local.bill import MODES, PROFILES
-from operate.prices import MICRO, aws_prices
+from operate.prices import GIB, MICRO, aws_prices, of_messages
 from tests.contract import template
 
 DOCS = template.ROOT / "docs"
@@ -37,6 +37,21 @@ def test_dollars_are_counts_times_prices(profile: str, mode: str) -> None:
 
     assert found["dollars"] == pytest.approx(gross, abs=0.001)
     assert found["dollars_after_free"] == pytest.approx(net, abs=0.001)
+
+
+def test_the_default_month_of_four_sittings_costs_a_dollar_at_most() -> None:
+    profile, mode = cost_page.DEFAULT
+
+    assert MONTHS[profile][mode]["dollars_after_free"] <= cost_page.AIM_DOLLARS
+
+
+def test_a_deployment_expects_of_a_message_what_was_counted() -> None:
+    measured, assumed = cost_page.read(FIGURES)
+    counted, expected = measured.steps["chat"].counts, of_messages(1, 0)
+
+    for name, of_them in {"transitions": 1.0, "write_units": 1.0, "read_units": 1.0, "log_gib": 1 / GIB}.items():
+        each = expected[name] / assumed.days
+        assert each == pytest.approx(counted[name.replace("log_gib", "log_bytes")] * of_them, rel=0.2)
 
 
 def test_a_price_has_a_source_and_a_name_of_its_own() -> None:

@@ -14,7 +14,9 @@ from tests.contract import template
 FREE_METRICS = 10
 FREE_ALARM_METRICS = 10
 FREE_DASHBOARDS = 3
-"""CloudWatch pricing, free tier: custom metrics (each dimension value is one), alarm metrics, dashboards."""
+FREE_DASHBOARD_METRICS = 50
+"""CloudWatch pricing, free tier: custom metrics (each dimension value is one), alarm metrics, dashboards, and what one
+of them may show."""
 
 PAGE = (template.ROOT / "docs" / "monitoring.md").read_text("utf-8")
 ALARMS = template.resources("AWS::CloudWatch::Alarm")
@@ -126,6 +128,7 @@ def test_the_page_has_the_same_table() -> None:
 def test_the_alarms_and_the_dashboard_cost_nothing() -> None:
     assert len(list(_watched())) <= FREE_ALARM_METRICS
     assert len(template.resources("AWS::CloudWatch::Dashboard")) <= FREE_DASHBOARDS
+    assert len(list(_drawn())) <= FREE_DASHBOARD_METRICS
 
 
 def test_an_alarm_is_explained_and_knows_what_silence_means() -> None:
