@@ -75,12 +75,12 @@ class WatchedAgent:
         return dict(json.loads(ready[0])["seconds"]) if ready else None
 
     def ready(self, deadline_s: float) -> float:
-        """Wait until it takes messages; the virtual time at which it was seen to.
+        """Wait until it takes messages and has said so; the virtual time at which it was seen to.
 
         Raises:
             StageError: it does not.
         """
-        _until(lambda: self.boot or self.status == "STOPPED", deadline_s)
+        _until(lambda: (self.boot and self._has_said_so()) or self.status == "STOPPED", deadline_s)
         if self.boot is None:
             raise StageError(f"the agent did not come up; it says:\n{self.last_log()}")
         return self.stage.clock.now()
@@ -117,6 +117,16 @@ class WatchedAgent:
     def last_log(self) -> str:
         """Its last lines."""
         return "\n".join(self.stage.cloud.fargate.logs(self.task_arn)[-_LAST_LINES:])
+
+    def _has_said_so(self) -> bool:
+        """Whether the chat counts as warm: what PrepareTurn goes by."""
+        given = [one for one_of in self._shown["overrides"]["containerOverrides"] for one in one_of["environment"]]
+        chat_id = next(one["value"] for one in given if one["name"] == "CHAT_ID")
+        item = self.stage.cloud.client("dynamodb").get_item(
+            TableName=self.stage.cloud.resources["RuntimeTable"],
+            Key={"pk": {"S": f"AGENT#{chat_id}"}, "sk": {"S": "AGENT"}},
+        )
+        return "ready_at" in item.get("Item", {})
 
     @property
     def _shown(self) -> dict[str, Any]:

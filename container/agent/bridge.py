@@ -166,6 +166,7 @@ class Bridge:
         self._unkept_stops = 0
         self._active_at = clock.now()
         self._stop_asked_at: int | None = None
+        self._said_ready = False
         self._ran_at: deque[float] = deque(maxlen=SPELL_RUNS)
 
     async def open(self, task_arn: str) -> bool:
@@ -180,10 +181,10 @@ class Bridge:
         """
         kept_at = self._clock.now()
         while self._clock.now() - kept_at < LEASE_SECONDS:
-            await self._sleep(LEASE_SECONDS / 3)
-            asked_at = self._clock.now()
+            await self._until_renewal()
+            asked_at, self._said_ready = self._clock.now(), self._openclaw.is_ready
             try:
-                kept = await self._threads(self._mailbox.renew, idle_after=self._idle_seconds())
+                kept = await self._threads(self._mailbox.renew, idle_after=self._idle_seconds(), ready=self._said_ready)
             except _AWS_ERRORS as error:
                 self._log("lease not renewed", error=type(error).__name__)
                 continue
@@ -192,6 +193,14 @@ class Bridge:
             kept_at = asked_at
             self._stop_asked_at = kept.stop_asked_at
         raise LeaseLost
+
+    async def _until_renewal(self) -> None:
+        """A third of the lease; but that OpenClaw has come to take messages is said at once, by the next renewal."""
+        left = LEASE_SECONDS / 3
+        while left > 0 and (self._said_ready or not self._openclaw.is_ready):
+            pause = left if self._said_ready else QUICK_SECONDS
+            await self._sleep(pause)
+            left -= pause
 
     async def work(self) -> None:
         """Take turns and answer them; returns when there was none for so long that the agent has stopped.

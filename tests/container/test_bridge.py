@@ -409,6 +409,49 @@ async def test_the_lease_is_kept_for_as_long_as_it_works(fleet: Fleet) -> None:
         assert not living.life.done()
 
 
+async def test_that_it_takes_messages_is_said_once_it_does_and_not_before(fleet: Fleet) -> None:
+    fleet.start.wake(CHAT, starter="eager")
+    async with an_agent(fleet, boots=False) as living:
+        living.begin()
+        await living.pass_time(LEASE_SECONDS / 3 + 5)
+        assert (agent(fleet).status, agent(fleet).ready_at) == (AgentStatus.RUNNING, None)
+        assert agent(fleet).lease_until >= fleet.world.clock.now() + LEASE_SECONDS - 5
+        living.played.boot()
+        await living.until(lambda: living.openclaw.is_ready)
+        await living.pass_time(1)
+        said_at = agent(fleet).ready_at
+        assert said_at is not None
+        assert said_at >= fleet.world.clock.now() - 1
+        counts = counting(fleet)
+        await living.pass_time(LEASE_SECONDS)
+        assert counts["update_item"] == 3
+        assert agent(fleet).ready_at == said_at
+
+    assert agent(fleet).ready_at is None
+
+
+async def test_that_it_takes_messages_is_said_by_the_next_renewal_if_aws_fails(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.start.wake(CHAT, starter="eager")
+    tried = 0
+
+    def unreachable(*_: Any, **__: Any) -> None:
+        nonlocal tried
+        tried += 1
+        monkeypatch.undo()
+        raise EndpointConnectionError(endpoint_url="https://dynamodb.test/")
+
+    monkeypatch.setattr(type(fleet.agents), "renew", unreachable)
+    async with an_agent(fleet) as living:
+        living.begin()
+        await living.until(lambda: living.openclaw.is_ready)
+        await living.pass_time(LEASE_SECONDS / 3 - 1)
+        assert (tried, agent(fleet).ready_at) == (1, None)
+        await living.pass_time(3)
+        assert agent(fleet).ready_at is not None
+
+
 async def test_an_idle_agent_stops(fleet: Fleet) -> None:
     fleet.hand_over(fleet.turn())
     async with an_agent(fleet, idle_seconds=60) as living:

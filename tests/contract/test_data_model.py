@@ -373,6 +373,7 @@ def _agent_at_work(agents: DynamoAnsweringAgents, turn: TurnClaim, starter: str)
     assert generation
     agents.note_task(generation, "task")
     agents.occupy(generation, "task", idle_after=900)
+    agents.renew(generation, idle_after=900, ready=True)
     agents.take(generation, turn.number)
     return generation
 

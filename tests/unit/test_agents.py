@@ -110,10 +110,11 @@ class Fleet:
         return self.start(claim, token)
 
     def container(self, number: int | None = None, chat: str = CHAT) -> Mailbox:
-        """The container of a generation, the newest by default, which has reported."""
+        """The container of a generation, the newest by default, which takes messages."""
         generation = Generation(chat, number or self.agents.read(chat).generation)
         box = Mailbox(generation, self.agents, self.world.turns, self.tokens, self.world.clock)
         box.open(f"task/{generation.number}", idle_after=IDLE_SECONDS)
+        box.renew(idle_after=IDLE_SECONDS, ready=True)
         return box
 
 

@@ -143,7 +143,7 @@ class Container:
         """What goes on beside the work: the lease, and heartbeats while a turn is worked on."""
         if self.over or self.frozen or not self.opened or self.lost:
             return
-        kept = self.box.renew(idle_after=IDLE_SECONDS)
+        kept = self.box.renew(idle_after=IDLE_SECONDS, ready=True)
         self.lost = kept is None
         if kept is not None:
             self.stop_asked = kept.stop_asked_at is not None

@@ -10,7 +10,7 @@ import pytest
 
 from assistant.turns import texts
 from assistant.turns.accepting import Say
-from assistant.turns.agents import LEASE_SECONDS, PATIENCE
+from assistant.turns.agents import LEASE_SECONDS, PATIENCE, Generation
 from assistant.turns.controlling import VERSION
 from tests.doubles import CHAT, small_world
 from tests.unit.test_agents import IDLE_SECONDS, Fleet
@@ -98,6 +98,11 @@ def _starting(fleet: Tended) -> None:
     fleet.start.wake(CHAT, starter="somebody")
 
 
+def _booting(fleet: Tended) -> None:
+    fleet.start.wake(CHAT, starter="somebody")
+    fleet.agents.occupy(Generation(CHAT, 1), "task/1", idle_after=900)
+
+
 def _awake(fleet: Tended) -> None:
     fleet.runs()
 
@@ -128,6 +133,7 @@ def _lost(fleet: Tended) -> None:
     [
         (_never_started, "asleep", "language models"),
         (_starting, "waking up since 12:00 UTC", "language models"),
+        (_booting, "waking up since 12:00 UTC", "language models"),
         (_awake, "awake since 12:00 UTC", "the agent"),
         (_working, "awake since 12:00 UTC, working", "the agent"),
         (_stopping, "going to sleep since 12:00 UTC", "language models"),

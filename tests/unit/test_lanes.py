@@ -35,6 +35,7 @@ def warm_up(world: World) -> None:
     generation = world.agents.begin(CHAT, starter="test")
     assert generation is not None
     world.agents.occupy(generation, "task", idle_after=900)
+    world.agents.renew(generation, idle_after=900, ready=True)
 
 
 def routed(world: World, text: str = "hello") -> Route:
@@ -55,6 +56,38 @@ def test_a_chat_whose_agent_is_warm_is_answered_by_it(world: World) -> None:
 
     assert (route.route, route.seconds) == ("agent", WARM_SECONDS)
     assert world.turn().deadline == NOON + AGENT_SECONDS + TURN_SECONDS
+
+
+@pytest.mark.parametrize(("mode", "route"), [("auto", "copilot"), ("eager", "copilot"), ("always", "agent")])
+def test_a_chat_whose_agent_boots_still_is_answered_by_a_provider(world: World, mode: AgentMode, route: str) -> None:
+    in_mode(world, mode)
+    generation = world.agents.begin(CHAT, starter="test")
+    assert generation is not None
+    world.agents.occupy(generation, "task", idle_after=900)
+    world.agents.renew(generation, idle_after=900)
+
+    assert routed(world).route == route
+    assert world.waker.woken == []
+
+
+def test_who_asks_for_an_agent_that_boots_waits_for_it(world: World) -> None:
+    generation = world.agents.begin(CHAT, starter="test")
+    assert generation is not None
+    world.agents.occupy(generation, "task", idle_after=900)
+
+    route = routed(world, "/agent tidy up")
+
+    assert (route.route, route.seconds) == ("agent", COLD_SECONDS)
+
+
+def test_the_next_generation_has_to_boot_again(world: World) -> None:
+    warm_up(world)
+    world.agents.close(Generation(CHAT, 1), crashed=False, killer=None, kills=None)
+    generation = world.agents.begin(CHAT, starter="test")
+    assert generation is not None
+    world.agents.occupy(generation, "task", idle_after=900)
+
+    assert routed(world).route == "copilot"
 
 
 def test_an_agent_whose_lease_has_run_out_is_cold(world: World) -> None:

@@ -150,7 +150,7 @@ class DynamoAgents:
         }
         return self._change(generation, put, mine, values)
 
-    def renew(self, generation: Generation, *, idle_after: int) -> Agent | None:
+    def renew(self, generation: Generation, *, idle_after: int, ready: bool = False) -> Agent | None:
         """Keep the lease and tell how it is; one that has run out is lost, although nobody may have taken the place."""
         now = int(self.clock.now())
         return self._changed(
@@ -158,6 +158,7 @@ class DynamoAgents:
             {"lease_until": now + LEASE_SECONDS, "idle_after": idle_after},
             "lease_until > :now AND #status IN (:running, :stopping)",
             {"now": now, "running": AgentStatus.RUNNING, "stopping": AgentStatus.STOPPING},
+            also=["ready_at = if_not_exists(ready_at, :now)"] if ready else [],
         )
 
     def take(self, generation: Generation, number: int) -> bool:
@@ -339,11 +340,12 @@ class DynamoAgents:
         condition: str = "",
         values: Mapping[str, Value] | None = None,
         *,
+        also: Sequence[str] = (),
         crashed: bool = False,
     ) -> Agent | None:
         update = Update(
             put=put,
-            also=[_ONE_CRASH_MORE] if crashed else [],
+            also=[*also, _ONE_CRASH_MORE] if crashed else also,
             condition=f"{_MINE} AND ({condition})" if condition else _MINE,
             names=_STATUS if "#status" in condition else {},
             values={"generation": generation.number, **(values or {}), **_counting(crashed=crashed)},
@@ -384,6 +386,7 @@ _STOPPED: Mapping[str, Value | None] = {
     "status": AgentStatus.STOPPED,
     "lease_until": 0,
     "task_arn": None,
+    "ready_at": None,
     "started_by": None,
     "in_flight": None,
     "idle_after": None,

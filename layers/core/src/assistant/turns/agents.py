@@ -47,6 +47,7 @@ class Agent:
     Attributes:
         since: when the status became what it is.
         started_by: who made it STARTING, so that a retry finds its own start.
+        ready_at: since when OpenClaw takes messages; the container has its place before.
         last_activity: when work was last taken or ended.
         idle_after: seconds without work after which the container stops by itself; it says so with each renewal.
         stop_asked_at: when it was asked to; taking work annuls that.
@@ -71,6 +72,7 @@ class Agent:
     in_flight: int | None = None
     started_by: str | None = None
     task_arn: str | None = None
+    ready_at: int | None = None
     last_activity: int | None = None
     idle_after: int | None = None
     stop_asked_at: int | None = None
@@ -235,9 +237,12 @@ class Mailbox:
         """Take the place of the chat's agent; False if this generation is not the one: then it must end."""
         return self.agents.occupy(self.generation, task_arn, idle_after=idle_after)
 
-    def renew(self, *, idle_after: int) -> Agent | None:
-        """Keep the place, and learn what the agent is asked for; None if it was lost: nothing may be written."""
-        return self.agents.renew(self.generation, idle_after=idle_after)
+    def renew(self, *, idle_after: int, ready: bool = False) -> Agent | None:
+        """Keep the place, and learn what the agent is asked for; None if it was lost: nothing may be written.
+
+        `ready`: OpenClaw takes messages.
+        """
+        return self.agents.renew(self.generation, idle_after=idle_after, ready=ready)
 
     def next(self) -> Mail | None:
         """Take the oldest mail that is worth a run; what needs none any more is finished on the way."""

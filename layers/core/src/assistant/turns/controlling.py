@@ -61,7 +61,7 @@ class Controlling:
 
     def _wake(self, agent: Agent, chat_id: str, update_id: int, now: float) -> str:
         if agent.is_held(now):
-            return texts.WAKING if agent.status == AgentStatus.STARTING else texts.AWAKE
+            return texts.WAKING if _boots(agent) else texts.AWAKE
         if agent.status == AgentStatus.STOPPED and agent.may_start_at() > now:
             return texts.left_alone(agent.crashes or 0, until(agent.may_start_at(), now))
         hours = self.hours()
@@ -99,9 +99,14 @@ def _state(agent: Agent, now: float) -> str:
         return f"failing, left alone until {until(agent.may_start_at(), now)}" if left_alone else f"asleep{since}"
     if agent.in_flight is not None:
         return f"awake{since}, working"
-    return {AgentStatus.STARTING: "waking up", AgentStatus.STOPPING: "going to sleep"}.get(
-        agent.status, "awake"
-    ) + since
+    if agent.status == AgentStatus.STOPPING:
+        return f"going to sleep{since}"
+    return f"{'waking up' if _boots(agent) else 'awake'}{since}"
+
+
+def _boots(agent: Agent) -> bool:
+    """Whether its container is being started, or has come and takes no messages yet."""
+    return agent.status in (AgentStatus.STARTING, AgentStatus.RUNNING) and agent.ready_at is None
 
 
 def _moment(moment: int, now: float) -> str:

@@ -26,7 +26,7 @@ WARM_SECONDS = 30
 
 def is_warm(agent: Agent, now: float) -> bool:
     """Whether the agent takes its mail within a second or two."""
-    return agent.status == AgentStatus.RUNNING and agent.lease_until > now
+    return agent.status == AgentStatus.RUNNING and agent.lease_until > now and agent.ready_at is not None
 
 
 def lane(mode: AgentMode, turn: Turn, agent: Agent, now: float) -> Lane:

@@ -449,8 +449,8 @@ class Agents(Protocol):
         """The container of that generation runs now."""
         ...
 
-    def renew(self, generation: Generation, *, idle_after: int) -> Agent | None:
-        """Keep the lease and tell how the agent is; None if it is lost."""
+    def renew(self, generation: Generation, *, idle_after: int, ready: bool = False) -> Agent | None:
+        """Keep the lease, say whether it takes messages, and tell how the agent is; None if it is lost."""
         ...
 
     def take(self, generation: Generation, number: int) -> bool:
