@@ -79,7 +79,7 @@ class Assumed(msgspec.Struct, frozen=True):
         idle_minutes: AgentIdleMinutes.
         vcpu, gib: AgentCpu and AgentMemory.
         spot_share: Spot's price as a share of that on demand; 1 is on demand.
-        hours_cap: hours of agents in a month at most; 0: any number.
+        hours_cap: AgentHoursPerMonth.
         snapshots_an_hour: of a working agent.
         snapshots_kept: beside those of the last day: one a day for 30 days.
         retention_days: LogRetentionDays.
@@ -102,7 +102,7 @@ class Assumed(msgspec.Struct, frozen=True):
     vcpu: float = 1.0
     gib: float = 2.0
     spot_share: float = SPOT_SHARE
-    hours_cap: float = 0.0
+    hours_cap: float = 40.0
     snapshots_an_hour: int = 12
     snapshots_kept: int = 30
     retention_days: int = 14
@@ -167,14 +167,30 @@ def plan(moments: Sequence[int], mode: str, assumed: Assumed, boot_seconds: floa
         agent += 0.0 if is_booting else warm
         woken += 0.0 if mode == "eager" else waking
         chat += 1.0 if is_booting else 1 - warm - (0.0 if mode == "eager" else waking)
-    return Plan(
+    whole = Plan(
         chat=chat,
         woken=woken,
         agent=agent,
         wakes=wakes,
-        awake_seconds=min(seconds, assumed.hours_cap * HOUR_S / assumed.days if assumed.hours_cap else seconds),
+        awake_seconds=seconds,
         cold=sum(gap >= assumed.warm_seconds for gap in gaps),
         key_reads=_reads(gaps, assumed.key_seconds),
+    )
+    return _capped(whole, assumed.hours_cap * HOUR_S / assumed.days)
+
+
+def _capped(whole: Plan, seconds: float) -> Plan:
+    """With no more of the agent than that a day: for the rest of the month the chat lane answers."""
+    if whole.awake_seconds <= seconds:
+        return whole
+    part = seconds / whole.awake_seconds
+    return replace(
+        whole,
+        chat=whole.chat + (1 - part) * (whole.woken + whole.agent),
+        woken=part * whole.woken,
+        agent=part * whole.agent,
+        wakes=part * whole.wakes,
+        awake_seconds=seconds,
     )
 
 

@@ -24,6 +24,9 @@ from operate.prices import AS_OF, MICRO, SPOT_SHARE, Cost, Price, aws_prices
 AIM_DOLLARS = 1.00
 DEFAULT = ("four sittings", "auto")
 
+_UNLIMITED = 1000.0
+"""More hours than a month has."""
+
 _MARKED = re.compile(r"(?<=<!-- figures -->\n).*?(?=<!-- end of figures -->)", re.DOTALL)
 _STEPS = {
     "chat": "a message, chat lane",
@@ -72,6 +75,8 @@ def tables(measured: Measured, assumed: Assumed) -> str:
     parts = [
         modes(measured, assumed),
         _verdict(measured, assumed),
+        f"Without the limit of {assumed.hours_cap:g} hours (`AgentHoursPerMonth`):\n",
+        modes(measured, msgspec.structs.replace(assumed, hours_cap=_UNLIMITED)),
         "### The bill, item by item\n",
         f"Mode `auto`, {assumed.delegated:.0%} delegated. Free is what every account has each month, for ever.\n",
         _items(measured, assumed),
@@ -186,7 +191,7 @@ _VARIATIONS: Sequence[tuple[str, str, Sequence[float]]] = (
     ("{:.0%} of the messages delegated", "delegated", (0, 0.01, 0.03, 0.05, 0.10, 0.20)),
     ("`AgentIdleMinutes` {}", "idle_minutes", (1, 5, 15, 30, 60)),
     ("Spot at {:.0%} of the price on demand", "spot_share", (0.5, 1.0)),
-    ("at most {} hours of agents a month", "hours_cap", (20, 60)),
+    ("`AgentHoursPerMonth` {:g}", "hours_cap", (0, 20, 40, 100, 1000)),
     ("{} snapshots an hour", "snapshots_an_hour", (2, 12, 60)),
     ("`LogRetentionDays` {}", "retention_days", (14, 90, 365)),
     ("`HistoryDays` {}", "history_days", (7, 365)),
@@ -250,7 +255,10 @@ def _assumed(measured: Measured, assumed: Assumed) -> str:
                 f"{SPOT_SHARE:.0%} of the price on demand, its best"
             ),
         ),
-        ("the agent's image", f"{assumed.image_gib:g} GB in ECR, one version"),
+        (
+            "the agent's image",
+            f"{assumed.image_gib:g} GB in ECR; of up to three, layers that are the same are kept once",
+        ),
         ("OpenClaw's prompt", f"{assumed.prompt_bytes:,} bytes a message"),
         (
             "snapshots",

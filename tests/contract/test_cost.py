@@ -5,7 +5,7 @@ import json
 import pytest
 
 from local import cost_page
-from local.bill import MODES, PROFILES
+from local.bill import MODES, PROFILES, Assumed
 from operate.prices import GIB, MICRO, aws_prices, of_messages
 from tests.contract import template
 
@@ -37,6 +37,17 @@ def test_dollars_are_counts_times_prices(profile: str, mode: str) -> None:
 
     assert found["dollars"] == pytest.approx(gross, abs=0.001)
     assert found["dollars_after_free"] == pytest.approx(net, abs=0.001)
+
+
+def test_what_is_assumed_of_settings_is_the_templates_default() -> None:
+    _, assumed = cost_page.read(FIGURES)
+    defaults = {name: one.get("Default") for name, one in template.written()["Parameters"].items()}
+
+    assert assumed == Assumed()
+    assert (assumed.idle_minutes, assumed.hours_cap) == (defaults["AgentIdleMinutes"], defaults["AgentHoursPerMonth"])
+    assert (1024 * assumed.vcpu, 1024 * assumed.gib) == (defaults["AgentCpu"], defaults["AgentMemory"])
+    assert (assumed.retention_days, assumed.history_days) == (defaults["LogRetentionDays"], defaults["HistoryDays"])
+    assert (assumed.traced, defaults["Tracing"]) == (False, "Disabled")
 
 
 def test_the_default_month_of_four_sittings_costs_a_dollar_at_most() -> None:

@@ -24,7 +24,7 @@ from local.metering import Meter
 from local.stage import PROJECT
 from local.template import Template
 
-ASSUMED = Assumed(delegated=0.5, pull_seconds=30, end_seconds=10)
+ASSUMED = Assumed(delegated=0.5, pull_seconds=30, end_seconds=10, hours_cap=1000.0)
 BOOT_S = 20.0
 MEASURED = Measured(
     steps={
@@ -148,10 +148,14 @@ def test_half_of_the_messages_wake_an_agent_that_sleeps() -> None:
     assert found.awake_seconds == 0.5 * 60 + 0.75 * 900 + 0.75 * 50 + 0.75 * 10
 
 
-def test_a_cap_ends_the_hours_of_agents() -> None:
-    capped = msgspec.structs.replace(ASSUMED, hours_cap=30.0)
+def test_when_the_hours_are_used_up_the_chat_lane_answers() -> None:
+    whole = plan(sittings(100), "always", ASSUMED, BOOT_S)
+    half = msgspec.structs.replace(ASSUMED, hours_cap=whole.awake_seconds / 3600 * 30 / 2)
 
-    assert plan(sittings(100), "always", capped, BOOT_S).awake_seconds == 3600
+    found = plan(sittings(100), "always", half, BOOT_S)
+
+    assert found.awake_seconds == pytest.approx(whole.awake_seconds / 2)
+    assert (found.chat, found.woken, found.agent, found.wakes) == pytest.approx((50, 2, 48, 2))
 
 
 def test_a_month_is_its_steps_so_often_as_they_happen() -> None:
