@@ -50,7 +50,7 @@ class WatchedAgent:
     @property
     def workspace(self) -> Path:
         """The agent's folder."""
-        return self.stage.cloud.fargate.folder(self.task_arn) / "workspace"
+        return self.stage.cloud.fargate.folder(self.task_arn) / "workspace" / "files"
 
     @property
     def started_at(self) -> float:
