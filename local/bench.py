@@ -2,7 +2,8 @@
 
 Measured: bringing up each function (import and wiring, as Lambda's init phase does it) against importing boto3 and
 making one client, which no function can do without; and a message through the whole warm system against a plain Query.
-Then the agent's boot (`local.bench_boot`), and what Claude reads from its prompt cache (`local.caching`).
+Then the agent's boot (`local.bench_boot`), what keeping a workspace takes (`local.bench_workspace`), and what Claude
+reads from its prompt cache (`local.caching`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from local import bench_boot, caching
+from local import bench_boot, bench_workspace, caching
 from local.stage import BUILD_DIR, StageError, set_up
 from local.template import Template
 
@@ -45,6 +46,7 @@ def main() -> int:
     try:
         figures: dict[str, Mapping[str, Any]] = {"init": _init(console), "message": _message(console)}
         figures["boot"] = bench_boot.measure(console)
+        figures["workspace"] = bench_workspace.measure(console)
     except StageError as error:
         console.print(str(error), style="red")
         return 1

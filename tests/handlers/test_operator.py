@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 
-from assistant.errors import DeliveryUncertain, ProviderError
+from assistant.errors import DeliveryUncertain, ProviderError, SnapshotUnreadable
 from assistant.observability import METRICS
+from assistant.stores.dynamodb import Table, Update
+from assistant.stores.snapshots import DynamoSnapshots
+from assistant.stores.workspaces import S3Blobs
+from assistant.turns.agents import Generation
+from assistant.workspace.backing_up import entry_of
+from assistant.workspace.manifest import digest_of, encoded
+from assistant.workspace.model import NOTHING, File, Manifest, Root
 from local.simulators.faults import TelegramFault
 from local.simulators.outside import CONNECTIONS
 from tests.handlers.conftest import SECRETS_PATH
@@ -189,3 +196,43 @@ def test_a_refused_key_is_logged_and_raises_nothing(used: Deployed, log: io.Stri
     _correct(used)
 
     assert _said(log)[-1]["done"].startswith("ProviderRejected: ")
+
+
+# Workspaces
+
+
+def _kept(chat: str, number: int, data: bytes) -> None:
+    """A snapshot of one file, committed."""
+    snapshots = DynamoSnapshots(Table(boto3.client("dynamodb"), "runtime"))
+    s3: Any = boto3.client("s3")
+    blobs = S3Blobs(s3, "workspaces", chat)
+    head, file = snapshots.head(chat), File("a", len(data), 0o644, 0, digest_of(data))
+    made = Manifest(chat, number, head.generation, number, head.key, 0, NOTHING, {Root.WORKSPACE: [file]}, [])
+    blobs.put(file.digest, data)
+    entry = entry_of(made, digest_of(encoded(made)))
+    blobs.put_manifest(entry.key, encoded(made))
+    if head.generation == 0:
+        agent = Update(put={"generation": 1})
+        Table(boto3.client("dynamodb"), "runtime").update(f"AGENT#{chat}", "AGENT", agent)
+    assert snapshots.commit(Generation(chat, 1), entry, head)
+
+
+def test_every_chat_is_tidied_up_although_one_can_not_be_read(deployed: Deployed, log: io.StringIO) -> None:
+    bucket = boto3.client("s3")
+    bucket.create_bucket(Bucket="workspaces", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    bucket.put_bucket_versioning(Bucket="workspaces", VersioningConfiguration={"Status": "Enabled"})
+    for chat in ("1", "2", "3"):
+        _kept(chat, 1, b"old")
+        _kept(chat, 2, b"new")
+    (lost,) = (
+        each["Key"]
+        for each in bucket.list_objects_v2(Bucket="workspaces", Prefix="workspaces/2/snapshots/0000000002")["Contents"]
+    )
+    bucket.delete_object(Bucket="workspaces", Key=lost)
+
+    with pytest.raises(SnapshotUnreadable, match="of 1 chats"):
+        deployed.call("collect_snapshots", _event("collect_snapshots_schedule"))
+
+    said = {line["chat_id"]: line for line in _said(log) if "collected" in line["message"]}
+    assert [said[chat]["message"] for chat in ("1", "2", "3")] == ["collected", "not collected", "collected"]
+    assert (said["1"]["dropped"], said["1"]["kept"]) == (1, 1)
