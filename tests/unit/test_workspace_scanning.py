@@ -470,6 +470,20 @@ def test_a_memory_that_is_no_database_is_not_kept(tmp_path: Path) -> None:
     assert (made.left_out, made.contained) == ([LeftOut(Root.STATE, MEMORY, Why.DAMAGED)], Contained())
 
 
+def test_a_database_whose_rules_use_functions_of_its_own_is_sound(tmp_path: Path) -> None:
+    """OpenClaw's memory has rules with functions that the SQLite of a Debian does not know."""
+    with closing(sqlite3.connect(tmp_path / "a.db")) as database:
+        database.create_function("its_own", 1, lambda value: value is not None, deterministic=True)
+        database.execute("CREATE TABLE said (words TEXT CHECK (its_own(words)))")
+        database.execute("INSERT INTO said VALUES ('hello')")
+        database.commit()
+    databases = Databases(OWNER, tmp_path)
+
+    copy = databases.copy(tmp_path / "a.db")
+    assert rows_of(copy) == 1
+    databases.close()
+
+
 def test_a_file_beside_something_called_a_journal_is_kept_as_a_file(tmp_path: Path) -> None:
     cloud = Cloud()
     machine = RealDatabases(cloud, tmp_path / "disk", cloud.begin())
