@@ -8,6 +8,7 @@ it needs. moto is not asked: at 3 to 5 ms of its CPU a request it would be what 
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import json
 import os
 import random
@@ -31,7 +32,7 @@ from assistant.stores.snapshots import DynamoSnapshots
 from assistant.stores.workspaces import CONFIG, S3Blobs
 from assistant.turns.agents import Generation
 from assistant.wiring import SystemClock
-from assistant.workspace.backing_up import Backup
+from assistant.workspace.backing_up import Backup, Came
 from assistant.workspace.databases import Databases
 from assistant.workspace.manifest import STATE_FILES
 from assistant.workspace.model import NOTHING, Root
@@ -153,9 +154,9 @@ class Ours:
         )
 
     def back_up(self) -> None:
-        """Keep what there is."""
-        if self._backup is not None:
-            self._backup(NOTHING)
+        """Keep what there is; RuntimeError if that is not what happened."""
+        if self._backup is None or self._backup(NOTHING).came == Came.REPLACED:
+            raise RuntimeError("there was no backup")
 
 
 def fill(folder: Path, files: int, size: int) -> None:
@@ -221,7 +222,8 @@ def one_by_one(server: Server, folder: Path) -> dict[str, Cost]:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(client.get_object(Bucket="bench", Key=each["Key"])["Body"].read())
 
-    costs = {STEPS[0]: server.measured(up), STEPS[1]: server.measured(up)}
+    first = server.measured(up)
+    costs = {STEPS[0]: first, STEPS[1]: first}  # the same again, whatever has changed
     touch(source)
     costs |= {STEPS[2]: server.measured(up), STEPS[3]: server.measured(down)}
     _compare(source, target)
@@ -255,7 +257,7 @@ def sync(server: Server, folder: Path, aws: Path) -> dict[str, Cost]:
 
 def _compare(one: Path, other: Path) -> None:
     for path in one.rglob("*"):
-        if path.is_file() and path.read_bytes() != (other / path.relative_to(one)).read_bytes():
+        if path.is_file() and not filecmp.cmp(path, other / path.relative_to(one), shallow=False):
             raise RuntimeError(f"{path} did not come back as it was")
 
 
@@ -277,7 +279,7 @@ def grown(console: Console, folder: Path) -> dict[str, dict[str, float]]:
 def _grow(port: int, files: int, size: int, folder: Path) -> dict[str, float]:
     """In a process of its own, whose peak memory is measured; what it writes is written in pieces."""
     server, cloud = Server(port, 0.02), Cloud()
-    first, second = Ours(server, cloud, folder / f"{files}-a"), Ours(server, cloud, folder / f"{files}-b")
+    first = Ours(server, cloud, folder / f"{files}-a")
     first.restore()
     before = _peak_mb()
     if files > 1:
@@ -288,7 +290,9 @@ def _grow(port: int, files: int, size: int, folder: Path) -> dict[str, float]:
                 large.write(os.urandom(1_000_000))
     time.sleep(0.2)
     seconds = {"first backup": server.measured(first.back_up), "nothing changed": server.measured(first.back_up)}
+    second = Ours(server, cloud, folder / f"{files}-b")  # its generation is the end of the first one
     seconds["restore"] = server.measured(second.restore)
+    _compare(first.places.workspace, second.places.workspace)
     told = {f"{step} s": cost.seconds for step, cost in seconds.items()}
     shutil.rmtree(folder / f"{files}-a")
     shutil.rmtree(folder / f"{files}-b")
@@ -366,7 +370,7 @@ def _awscli(console: Console) -> Path:
         with console.status("installing the aws command line into build/awscli …"):
             subprocess.run([sys.executable, "-m", "venv", str(home)], check=True, timeout=120)
             pip = [str(home / "bin" / "pip"), "install", "-q", "--disable-pip-version-check", AWSCLI]
-            subprocess.run(pip, check=True, timeout=600)
+            subprocess.run(pip, check=True, timeout=600, capture_output=True)
     return aws
 
 
