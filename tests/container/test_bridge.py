@@ -196,6 +196,31 @@ async def test_a_conversation_that_was_begun_afresh_is_another_session(fleet: Fl
     assert living.played.ran == [("agent:main:42-1", "two")]
 
 
+async def test_new_in_the_middle_of_a_warm_agents_life_begins_afresh(fleet: Fleet) -> None:
+    first = fleet.turn("one")
+    fleet.hand_over(first)
+    async with an_agent(fleet) as living:
+        living.begin()
+        await told(living, "success")
+        unseen = next_turn(fleet, first, "/ask what it has not seen")
+        fleet.world.ask("copilot")(unseen)
+        fleet.world.deliver(unseen)
+        fleet.world.say("/new")
+        second = fleet.turn("two")
+        fleet.hand_over(second)
+        await living.pass_time(5)
+        await told(living, "success", "success")
+        fleet.hand_over(next_turn(fleet, second, "three"))
+        await living.pass_time(5)
+        await told(living, "success", "success", "success")
+
+    assert living.played.ran == [
+        ("agent:main:42", "one"),
+        ("agent:main:42-2", "two"),
+        ("agent:main:42-2", "three"),
+    ]
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -180,6 +180,31 @@ def test_a_task_that_ended_makes_room_for_the_next(fargate: Deployed, log: io.St
     assert _agent()["generation"] == "2"
 
 
+def _hours() -> dict[str, Any]:
+    key = {"pk": {"S": "LEDGER"}, "sk": {"S": "agent"}}
+    item: dict[str, Any] = boto3.client("dynamodb").get_item(TableName="runtime", Key=key)["Item"]
+    return {name: value["N"] for name, value in item.items() if ":" in name}
+
+
+def test_a_task_is_counted_by_the_times_of_its_event_however_often_that_comes(fargate: Deployed) -> None:
+    fargate.call("start_agent", _event("start_agent"))
+    assert _hours().keys() == {f"running:{USER_ID}#1"}
+
+    for name in ("crashed", "idle", "idle"):
+        fargate.call("agent_stopped", _event(f"agent_stopped_{name}"))
+
+    assert _hours() == {"seconds:2026-11": "1190"}
+
+
+def test_past_the_months_hours_nothing_is_started(fargate: Deployed) -> None:
+    fargate.environment.setenv("AGENT_HOURS_PER_MONTH", "0.3")
+    fargate.call("start_agent", _event("start_agent"))
+    fargate.call("agent_stopped", _event("agent_stopped_idle"))
+
+    with pytest.raises(AgentUnavailable, match="hours are used up"):
+        fargate.call("start_agent", _event("start_agent"))
+
+
 def test_the_log_says_what_aws_says(fargate: Deployed, log: io.StringIO) -> None:
     fargate.call("agent_stopped", _event("agent_stopped_crashed"))
 

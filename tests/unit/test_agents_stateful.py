@@ -28,7 +28,7 @@ from assistant.turns import texts
 from assistant.turns.agents import LEASE_SECONDS, AgentStatus, Mailbox, StartAgent
 from assistant.turns.hours import SECONDS, TOLD, AgentHours, Hours, KeepingHours, Ran
 from assistant.turns.lanes import AGENT_SECONDS
-from assistant.turns.model import Answer, Answered, TurnClaim, TurnStatus
+from assistant.turns.model import TURN_SECONDS, Answer, Answered, TurnClaim, TurnStatus
 from assistant.turns.preparing import AGENT
 from assistant.turns.tending import (
     KILLS,
@@ -188,7 +188,7 @@ class Walk:
         self.calm = False
         self.steps = 0
         self.world = world = small_world(
-            agent_mode=self.random.choice(["auto", "always", "always"]), agent_hours=self.random.choice([40, 40, 0.5])
+            agent_mode=self.random.choice(["auto", "always", "always"]), agent_hours=self.random.choice([40, 40, 0.1])
         )
         world.accept = replace(world.accept, messages_per_minute=10_000)
         gated: Any = GatedClient(world.runtime.client, self.gate)
@@ -451,10 +451,17 @@ class Walk:
                 continue
             ask = Ask(TurnClaim(route.claim, route.turn), route.seconds, self.world.clock.now())
             self.asks.append(ask)
-            if route.route == AGENT:
+            if route.route == AGENT or self.delegates(ask.claim):
                 self.invoke(ask)
             else:
                 ask.outcome = "chat"
+
+    def delegates(self, claim: TurnClaim) -> bool:
+        """Whether the model that is asked hands the turn over."""
+        if not self.world.turn(claim.number).may_delegate or self.random.randrange(2):
+            return False
+        deadline = int(self.world.clock.now()) + AGENT_SECONDS + TURN_SECONDS
+        return self.world.turns.delegate(claim, "do it", deadline=deadline)
 
     def invoke(self, ask: Ask) -> None:
         self.tokens += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -12,6 +13,7 @@ from botocore.stub import ANY, Stubber
 from assistant.errors import AgentUnavailable
 from assistant.stores.tasks import FargateFleet, FargateTasks, NoFleet
 from assistant.turns.agents import Generation
+from assistant.turns.hours import Ran
 from assistant.turns.tending import Task
 
 if TYPE_CHECKING:
@@ -138,6 +140,25 @@ def test_the_tasks_that_run_are_those_that_have_a_generation(ecs: Ecs) -> None:
     assert list(ecs.fleet.tasks()) == [Task(GENERATION, ARN)]
 
 
+@pytest.mark.parametrize(
+    ("moments", "ran"),
+    [
+        ({"createdAt": 0, "pullStartedAt": 10, "startedAt": 30, "stoppedAt": 100}, Ran(10, 100)),
+        ({"createdAt": 0, "startedAt": 30, "stoppedAt": 100}, Ran(30, 100)),
+        ({"createdAt": 0, "stoppedAt": 100}, Ran(100, 100)),  # its image was never fetched
+        ({"createdAt": 0, "pullStartedAt": 10, "stoppingAt": 90}, None),
+    ],
+)
+def test_a_task_that_has_ended_tells_when_it_ran(ecs: Ecs, moments: dict[str, int], ran: Ran | None) -> None:
+    task = described(ARN, ("CHAT_ID", "-42"), ("GENERATION", "7")) | {
+        name: datetime.fromtimestamp(moment, UTC) for name, moment in moments.items()
+    }
+    ecs.stub.add_response("list_tasks", {"taskArns": [ARN]}, {"cluster": "cluster", "desiredStatus": "STOPPED"})
+    ecs.stub.add_response("describe_tasks", {"tasks": [task, described("by-hand")], "failures": []})
+
+    assert list(ecs.fleet.ended()) == ([(GENERATION, ran)] if ran else [])
+
+
 def test_a_task_is_stopped_with_the_reason(ecs: Ecs) -> None:
     ecs.stub.add_response("stop_task", {}, {"cluster": "cluster", "task": ARN, "reason": "idle"})
 
@@ -149,3 +170,4 @@ def test_without_a_cluster_there_is_no_task() -> None:
 
     fleet.stop(Task(GENERATION, ARN), "idle")
     assert list(fleet.tasks()) == []
+    assert list(fleet.ended()) == []
