@@ -270,21 +270,23 @@ def agent_files() -> dict[str, str]:
     events = {f"agent_stopped_{name}.json": event for name, event in STOPPED_TASKS.items()}
     # As the state machine makes it, from its input and the token of the state that waits.
     events["start_agent.json"] = {"chat_id": str(USER_ID), "epoch": 1, "turn": 1, "token": "AQCgAAAAKgAAAAM"}
-    events["shut_down_idle_schedule.json"] = {
-        "version": "0",
-        "id": "0f5e0f4c-6e0c-4b3e-8d52-93a9d8a1a2b7",
-        "detail-type": "Scheduled Event",
-        "source": "aws.events",
-        "account": "123456789012",
-        "time": "2026-11-22T12:00:00Z",
-        "region": "eu-west-1",
-        "resources": [f"arn:aws:events:eu-west-1:123456789012:rule/{SHUT_DOWN_RULE}"],
-        "detail": {},
-    }
+    for name, rule in (("shut_down_idle", SHUT_DOWN_RULE), ("back_up", BACK_UP_RULE)):
+        events[f"{name}_schedule.json"] = {
+            "version": "0",
+            "id": "0f5e0f4c-6e0c-4b3e-8d52-93a9d8a1a2b7",
+            "detail-type": "Scheduled Event",
+            "source": "aws.events",
+            "account": "123456789012",
+            "time": "2026-11-22T12:00:00Z",
+            "region": "eu-west-1",
+            "resources": [f"arn:aws:events:eu-west-1:123456789012:rule/{rule}"],
+            "detail": {},
+        }
     return {name: json.dumps(event, indent=2, ensure_ascii=False) + "\n" for name, event in events.items()}
 
 
 SHUT_DOWN_RULE = "serverless-openclaw-ShutDownIdleEveryFiveMinutes-1A2B3C4D5E6F"
+BACK_UP_RULE = "serverless-openclaw-BackUpEveryFiveMinutes-1A2B3C4D5E6F"
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from agent.openclaw import OpenClaw, Ran
     from agent.threads import Threads
-    from assistant.turns.agents import Mail, Mailbox
+    from assistant.turns.agents import Agent, Backups, Mail, Mailbox
     from assistant.turns.model import Turn
     from assistant.turns.ports import Clock
 
@@ -64,6 +64,11 @@ class Keeping(Protocol):
     @property
     def is_due(self) -> bool:
         """Whether it is time for a backup."""
+        ...
+
+    @property
+    def backups(self) -> Backups:
+        """How they stand."""
         ...
 
     async def contained(self) -> Contained:
@@ -167,6 +172,7 @@ class Bridge:
         self._active_at = clock.now()
         self._stop_asked_at: int | None = None
         self._said_ready = False
+        self._backup_asked_at: int | None = None
         self._ran_at: deque[float] = deque(maxlen=SPELL_RUNS)
 
     async def open(self, task_arn: str) -> bool:
@@ -184,7 +190,7 @@ class Bridge:
             await self._until_renewal()
             asked_at, self._said_ready = self._clock.now(), self._openclaw.is_ready
             try:
-                kept = await self._threads(self._mailbox.renew, idle_after=self._idle_seconds(), ready=self._said_ready)
+                kept = await self._renewed()
             except _AWS_ERRORS as error:
                 self._log("lease not renewed", error=type(error).__name__)
                 continue
@@ -192,6 +198,7 @@ class Bridge:
                 break
             kept_at = asked_at
             self._stop_asked_at = kept.stop_asked_at
+            self._back_up_if_asked(kept.backup_asked_at)
         raise LeaseLost
 
     async def _until_renewal(self) -> None:
@@ -215,7 +222,7 @@ class Bridge:
                 await self._answer(mail)
                 self._active_at = self._clock.now()
                 self._ran_at.append(self._active_at)
-                self._back_up_beside()
+                self._back_up_beside(if_changed=Root.WORKSPACE)  # if it wrote files
             elif await self._stopped():
                 return
             else:
@@ -258,10 +265,20 @@ class Bridge:
             self._contained = await self._safekeeping.contained()
         return self._contained
 
-    def _back_up_beside(self) -> None:
-        """After a turn: if it wrote files, keep them, while the next one may run."""
+    async def _renewed(self) -> Agent | None:
+        renew, idle_after = self._mailbox.renew, self._idle_seconds()
+        backups = self._safekeeping.backups
+        return await self._threads(renew, idle_after=idle_after, ready=self._said_ready, backups=backups)
+
+    def _back_up_if_asked(self, asked_at: int | None) -> None:
+        if asked_at is not None and asked_at != self._backup_asked_at:
+            self._back_up_beside(if_changed=None)
+        self._backup_asked_at = asked_at
+
+    def _back_up_beside(self, *, if_changed: Root | None) -> None:
+        """Keep what there is, or only if that root has changed, while turns may run."""
         if self._backing_up is None or self._backing_up.done():
-            self._backing_up = asyncio.create_task(self.back_up(if_changed=Root.WORKSPACE), name="backup after a turn")
+            self._backing_up = asyncio.create_task(self.back_up(if_changed=if_changed), name="backup beside turns")
 
     async def _back_up_last(self) -> None:
         """Keep what there is at the end, and the place until then: else the next one would restore what was before."""
@@ -275,7 +292,7 @@ class Bridge:
     async def _keep_place(self) -> None:
         while True:
             with contextlib.suppress(*_AWS_ERRORS):
-                await self._threads(self._mailbox.renew, idle_after=self._idle_seconds())
+                await self._renewed()
             await self._sleep(LEASE_SECONDS / 3)
 
     def _idle_seconds(self) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from botocore.exceptions import BotoCoreError, ClientError
 
 from assistant.errors import SnapshotUnreadable, StoreContended, WorkspaceRefused
+from assistant.turns.agents import Backups
 from assistant.turns.model import Notice
 from assistant.workspace.backing_up import Came
 from assistant.workspace.model import NOTHING, Root
@@ -74,7 +75,6 @@ class Safekeeping:
         threads: Threads,
         log: Callable[..., None],
     ) -> None:
-        self.kept_at = clock.now()
         self.counts: dict[str, int] = {}
         self._chat_id = chat_id
         self._restore = restore
@@ -89,6 +89,8 @@ class Safekeeping:
         self._tried = asyncio.Event()
         self._one = asyncio.Lock()
         self._failures = 0
+        self._kept_at = self._tried_at = clock.now()
+        self._told = False
 
     async def restore(self) -> None:
         """Put the last snapshot in place.
@@ -128,13 +130,16 @@ class Safekeeping:
 
     async def _backed_up(self, keeper: Keeper, contained: Contained, if_changed: Root | None) -> bool:
         async with self._one:
+            began = self._clock.now()
             try:
                 done = await self._threads(keeper, contained, if_changed=if_changed)
             except Exception as error:  # noqa: BLE001 (logged, tried again, and the owner is told)
                 await self._failed(error)
                 return False
         if if_changed is None or done.came == Came.COMMITTED:
-            self.kept_at = self._clock.now()
+            self._tried_at = self._clock.now()
+            if done.came != Came.REPLACED:
+                self._kept_at = began
         self._failures = 0
         self.counts[done.came] = self.counts.get(done.came, 0) + 1
         if done.came == Came.COMMITTED:
@@ -157,7 +162,12 @@ class Safekeeping:
     @property
     def is_due(self) -> bool:
         """Whether it is time for a backup."""
-        return self._clock.now() - self.kept_at >= BACK_UP_SECONDS
+        return self._clock.now() - self._tried_at >= BACK_UP_SECONDS
+
+    @property
+    def backups(self) -> Backups:
+        """How they stand."""
+        return Backups(int(self._kept_at), told=self._told)
 
     def stop(self) -> None:
         """End what is under way, for good."""
@@ -177,10 +187,11 @@ class Safekeeping:
     async def _failed(self, error: Exception) -> None:
         self._failures += 1
         self.counts["failed"] = self.counts.get("failed", 0) + 1
-        self.kept_at = self._clock.now()  # else it would be tried again and again at once
+        self._tried_at = self._clock.now()  # else it would be tried again and again at once
         self._log("not backed up", error=type(error).__name__, reason=_reason(error), failures=self._failures)
         if self._failures == PATIENCE:
             await self._tell("backups_fail", _reason(error))
+            self._told = True
 
     async def _tell(self, kind: NoticeKind, reason: str) -> None:
         with contextlib.suppress(*_AWS_ERRORS):

@@ -20,7 +20,7 @@ from agent.relay_call import NO_TURN, RelayedTurn
 from agent.safekeeping import BACK_UP_SECONDS
 from agent.spending import Spending
 from agent.threads import Threads
-from assistant.turns.agents import Generation, Mailbox
+from assistant.turns.agents import Backups, Generation, Mailbox
 from assistant.workspace.model import NOTHING, Contained, Root
 from tests.doubles import CHAT, small_world
 
@@ -224,20 +224,26 @@ class KeepingDouble:
     made: list[tuple[Contained, Root | None]] = field(default_factory=list)
     last: list[Contained] = field(default_factory=list)
     kept_at: float = 0
+    tried_at: float = 0
 
     def __post_init__(self) -> None:
-        self.kept_at = self.clock.now()
+        self.kept_at = self.tried_at = self.clock.now()
 
     @property
     def is_due(self) -> bool:
-        return self.clock.now() - self.kept_at >= BACK_UP_SECONDS
+        return self.clock.now() - self.tried_at >= BACK_UP_SECONDS
+
+    @property
+    def backups(self) -> Backups:
+        return Backups(int(self.kept_at))
 
     async def contained(self) -> Contained:
         return self.restored
 
     async def back_up(self, contained: Contained, *, if_changed: Root | None = None) -> bool:
         self.made.append((contained, if_changed))
-        self.kept_at = self.clock.now()
+        self.tried_at = self.clock.now()
+        self.kept_at = self.kept_at if self.fails else self.tried_at
         return not self.fails
 
     async def back_up_last(self, contained: Contained, *, seconds: float) -> None:

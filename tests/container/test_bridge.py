@@ -671,6 +671,34 @@ async def test_the_workspace_is_kept_every_five_minutes(fleet: Fleet) -> None:
         assert living.keeping.made == [(Contained(), None)] * 3
 
 
+async def test_who_asks_for_a_backup_gets_it_with_the_next_renewal_and_once(fleet: Fleet) -> None:
+    fleet.start.wake(CHAT, starter="eager")
+    async with an_agent(fleet) as living:
+        living.begin()
+        await living.pass_time(45)
+        assert fleet.agents.ask_to_back_up(living.mailbox.generation, told=False)
+        await living.pass_time(LEASE_SECONDS / 3)
+        asked = list(living.keeping.made)
+        await living.pass_time(LEASE_SECONDS)
+
+        assert (asked, living.keeping.made) == ([(Contained(), None)], [(Contained(), None)])
+
+
+async def test_the_lease_says_how_the_backups_stand(fleet: Fleet) -> None:
+    fleet.start.wake(CHAT, starter="eager")
+    async with an_agent(fleet, idle_seconds=3600) as living:
+        living.begin()
+        await living.settle()
+        began = agent(fleet).kept_at
+        await living.pass_time(BACK_UP_SECONDS + BACKUP_LOOK_SECONDS + LEASE_SECONDS / 3)
+        kept = agent(fleet).kept_at - began
+        living.keeping.fails = True
+        await living.pass_time(2 * BACK_UP_SECONDS)
+
+        assert BACK_UP_SECONDS <= kept <= BACK_UP_SECONDS + BACKUP_LOOK_SECONDS
+        assert agent(fleet).kept_at - began == kept
+
+
 async def test_a_signal_has_the_workspace_kept_after_the_gateway_has_ended_and_before_the_place_is_given_up(
     fleet: Fleet,
 ) -> None:

@@ -165,6 +165,41 @@ async def test_a_backup_is_due_some_minutes_after_the_last(keeps: Keeps) -> None
     assert keeps.safe.counts == {"committed": 1, "unchanged": 1}
 
 
+async def test_what_is_kept_is_known_since_a_backup_that_succeeded(keeps: Keeps) -> None:
+    clock = keeps.cloud.clock
+    began = int(clock.moment)
+    await keeps.safe.restore()
+    seen = [keeps.safe.backups.kept_at - began]
+    clock.moment += 100
+    assert await keeps.safe.back_up(Contained())
+    seen.append(keeps.safe.backups.kept_at - began)
+    clock.moment += 100
+    assert await keeps.safe.back_up(Contained())  # nothing has changed
+    seen.append(keeps.safe.backups.kept_at - began)
+    clock.moment += 100
+    assert await keeps.safe.back_up(Contained(), if_changed=Root.WORKSPACE)  # the memory was not looked at
+    keeps.trouble = [refused("AccessDenied")] * PATIENCE
+    for _ in range(PATIENCE):
+        assert not keeps.safe.backups.told
+        await keeps.safe.back_up(Contained())
+    seen.append(keeps.safe.backups.kept_at - began)
+
+    assert seen == [0, 100, 200, 200]
+    assert keeps.safe.backups.told
+
+
+async def test_a_place_that_is_another_s_keeps_nothing(keeps: Keeps, cloud: Cloud) -> None:
+    began = int(cloud.clock.moment)
+    await keeps.safe.restore()
+    cloud.begin()
+    (keeps.machine.workspace / "a.txt").write_text("too late")
+    cloud.clock.moment += 100
+
+    assert not await keeps.safe.back_up(Contained())
+
+    assert keeps.safe.backups.kept_at == began
+
+
 async def test_the_owner_is_told_when_backups_go_on_failing_and_one_that_succeeds_ends_it(keeps: Keeps) -> None:
     await keeps.safe.restore()
     for _ in range(PATIENCE + 1):

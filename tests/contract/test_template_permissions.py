@@ -123,7 +123,14 @@ def test_the_owner_is_told_by_the_asks_by_agents_and_by_those_who_tend_them() ->
     tellers = {grant.role for grant in GRANTS if "TellOwner.Arn" in grant.resources}
 
     asks = {f"{provider.state}Role" for provider in load_chain().providers}
-    assert tellers == asks | {"AgentStoppedRole", "SweepRole", "StartAgentRole", "ShutDownIdleRole", "AgentTaskRole"}
+    assert tellers == asks | {
+        "AgentStoppedRole",
+        "SweepRole",
+        "StartAgentRole",
+        "ShutDownIdleRole",
+        "BackUpRole",
+        "AgentTaskRole",
+    }
 
 
 def test_a_wildcard_in_a_resource_stands_for_what_has_no_name_yet() -> None:
@@ -184,10 +191,10 @@ def test_no_role_may_read_a_whole_table() -> None:
     assert [grant.role for grant in GRANTS if "dynamodb:Scan" in grant.actions] == []
 
 
-def test_only_the_sweep_reads_the_due_index() -> None:
+def test_only_what_tends_chats_and_agents_reads_the_due_index() -> None:
     readers = [(grant.role, grant.actions) for grant in GRANTS if any("/index/" in name for name in grant.resources)]
 
-    assert readers == [("SweepRole", frozenset({"dynamodb:Query"}))]
+    assert readers == [(role, frozenset({"dynamodb:Query"})) for role in ("SweepRole", "BackUpRole")]
 
 
 def test_executions_are_started_only_by_those_who_claim_or_hand_over_a_chat() -> None:

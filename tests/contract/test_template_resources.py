@@ -191,6 +191,7 @@ def test_the_asynchronous_functions_are_those_that_events_invoke() -> None:
         "AgentStopped",
         "Sweep",
         "ShutDownIdle",
+        "BackUp",
         "SendDocument",
         "ForgetChat",
         "FireReminder",

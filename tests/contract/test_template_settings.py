@@ -45,6 +45,7 @@ SETTINGS_OF: dict[str, tuple[type, ...]] = {
     "StartAgent": (settings.StartAgentSettings, settings.TendingSettings),
     "AgentStopped": (settings.TendingSettings,),
     "ShutDownIdle": (settings.ShutDownSettings,),
+    "BackUp": (settings.BackUpSettings,),
     "CollectSnapshots": (settings.CollectionSettings,),
     "CorrectLedger": (settings.CorrectionSettings, settings.ChainSettings),
     "TellOwner": (settings.NotificationSettings,),

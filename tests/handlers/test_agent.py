@@ -13,7 +13,7 @@ from assistant.errors import AgentUnavailable, TurnInvalid
 from assistant.observability import logger
 from assistant.stores.tasks import CAPACITY, CONTAINER
 from assistant.turns.agents import START_SECONDS
-from assistant.turns.tending import OBEY_SECONDS
+from assistant.turns.tending import LATE_SECONDS, OBEY_SECONDS
 from tests.payloads import EVENTS, STOPPED_TASKS, USER_ID, agent_files, task_stopped
 
 if TYPE_CHECKING:
@@ -75,6 +75,12 @@ def fargate(without_agent: Deployed) -> Deployed:
 def _agent() -> dict[str, Any]:
     item: dict[str, Any] = boto3.client("dynamodb").get_item(TableName="runtime", Key=KEY)["Item"]
     return {name: next(iter(value.values())) for name, value in item.items()}
+
+
+def _put_agent(**changed: dict[str, str]) -> None:
+    dynamodb = boto3.client("dynamodb")
+    item = dynamodb.get_item(TableName="runtime", Key=KEY)["Item"]
+    dynamodb.put_item(TableName="runtime", Item={**item, **changed})
 
 
 def _tasks() -> list[Any]:
@@ -271,6 +277,24 @@ def test_without_an_image_there_is_no_task_to_look_at(without_agent: Deployed, l
     without_agent.call("shut_down_idle", _event("shut_down_idle_schedule"))
 
     assert _last_line(log)["tasks"] == {}
+
+
+def test_an_agent_without_backups_is_asked_for_one(fargate: Deployed, log: io.StringIO) -> None:
+    fargate.call("start_agent", _event("start_agent"))
+    fargate.clock.advance(START_SECONDS)
+    event = _event("back_up_schedule")
+    fargate.call("back_up", event)
+    assert _last_line(log)["agents"] == {"not at work": 1}
+    now = int(fargate.clock.now())
+    _put_agent(status={"S": "RUNNING"}, lease_until={"N": f"{now + 90}"}, kept_at={"N": f"{now - LATE_SECONDS}"})
+
+    fargate.call("back_up", event)
+
+    assert _last_line(log)["agents"] == {"late": 1}
+    assert _agent()["backup_asked_at"] == str(now)
+    _put_agent(generation={"S": "no number"})
+    with pytest.raises(ExceptionGroup, match="some backups could not be looked at"):
+        fargate.call("back_up", event)
 
 
 def test_a_task_that_cannot_be_looked_at_fails_the_schedule(fargate: Deployed) -> None:

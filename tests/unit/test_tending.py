@@ -9,14 +9,17 @@ import pytest
 
 from assistant.errors import AgentUnavailable
 from assistant.turns import notices
-from assistant.turns.agents import LEASE_SECONDS, PATIENCE, START_SECONDS, AgentStatus, Generation
+from assistant.turns.agents import LEASE_SECONDS, PATIENCE, START_SECONDS, AgentStatus, Backups, Generation
 from assistant.turns.hours import KeepingHours, Ran
-from assistant.turns.model import TurnClaim, TurnStatus
+from assistant.turns.model import Notice, TurnClaim, TurnStatus
 from assistant.turns.tending import (
     DEAF_SECONDS,
+    LATE_SECONDS,
     OBEY_SECONDS,
     RUN_SECONDS,
+    STALE_SECONDS,
     AgentRecovery,
+    BackUp,
     ShutDownIdle,
     SweepingAgents,
     Task,
@@ -61,6 +64,7 @@ class Tended(Fleet):
         self.sweep = SweepingAgents(self.agents, AgentRecovery(self.agents, self.stopped, self.world.clock))
         keep_hours = KeepingHours(self.hours, self.agents, self.running, self.world.owner)
         self.shut_down = ShutDownIdle(self.agents, self.running, keep_hours, self.world.clock, IDLE_SECONDS)
+        self.back_up = BackUp(self.agents, self.world.owner, self.world.clock)
 
     @property
     def agent(self) -> Agent:
@@ -539,3 +543,80 @@ def test_a_turn_whose_agent_was_given_up_can_still_be_answered(fleet: Tended) ->
     fleet.sweep()
 
     assert fleet.world.turn().status == TurnStatus.OPEN
+
+
+# Backups
+
+
+def test_an_agent_that_keeps_what_there_is_is_left_alone(fleet: Tended) -> None:
+    box = fleet.runs()
+    assert fleet.back_up().done == {}  # it was started just now
+    fleet.keep(box, START_SECONDS)
+    before = fleet.agent
+
+    assert fleet.back_up().done == {"kept": 1}
+
+    assert fleet.agent == before
+
+
+def test_an_agent_whose_backups_are_late_is_asked_and_the_owner_told_once_if_none_comes(fleet: Tended) -> None:
+    box = fleet.runs()
+    began = int(fleet.world.clock.now())
+    fleet.keep(box, LATE_SECONDS)
+    assert fleet.back_up().done == {"late": 1}
+    asked = box.renew(idle_after=IDLE_SECONDS)
+    assert asked is not None
+    assert (asked.backup_asked_at, asked.backups_told) == (began + LATE_SECONDS, None)
+    assert fleet.world.owner.told == []
+
+    fleet.keep(box, STALE_SECONDS - LATE_SECONDS)
+    assert [fleet.back_up().done for _ in range(2)] == [{"stale": 1}] * 2
+    assert fleet.world.owner.told == [Notice("backups_late", reason="15", chat_id=CHAT)]
+    said = notices.text(notices.parse({"kind": "backups_late", "provider": "", "reason": "15", "chat_id": CHAT}))
+    assert said is not None
+    assert f"chat {CHAT}" in said
+    assert "15 minutes old" in said
+
+    box.renew(idle_after=IDLE_SECONDS, backups=Backups(int(fleet.world.clock.now())))
+    assert fleet.back_up().done == {"kept": 1}
+    fleet.keep(box, STALE_SECONDS)
+    assert fleet.back_up().done == {"stale": 1}
+    assert len(fleet.world.owner.told) == 1
+
+
+def test_what_the_container_has_told_the_owner_is_not_told_again(fleet: Tended) -> None:
+    box = fleet.runs()
+    fleet.keep(box, STALE_SECONDS)
+    box.renew(idle_after=IDLE_SECONDS, backups=Backups(fleet.agent.kept_at or 0, told=True))
+
+    assert fleet.back_up().done == {"stale": 1}
+    assert fleet.world.owner.told == []
+
+
+def test_the_next_life_begins_anew(fleet: Tended) -> None:
+    box = fleet.runs()
+    fleet.keep(box, STALE_SECONDS)
+    fleet.back_up()
+    fleet.agents.stop(box.generation)
+    assert fleet.agents.release(box.generation)
+    box = fleet.runs()
+
+    assert (fleet.agent.kept_at, fleet.agent.backup_asked_at, fleet.agent.backups_told) == (
+        fleet.world.clock.now(),
+        None,
+        None,
+    )
+    fleet.keep(box, STALE_SECONDS)
+    fleet.back_up()
+    assert len(fleet.world.owner.told) == 2
+
+
+def test_who_does_not_run_is_asked_for_nothing(fleet: Tended) -> None:
+    box = fleet.runs()
+    fleet.keep(box, STALE_SECONDS)
+    fleet.agents.stop(box.generation)
+    assert not fleet.agents.ask_to_back_up(box.generation, told=False)
+
+    assert fleet.back_up().done == {"not at work": 1}
+    fleet.world.clock.advance(LEASE_SECONDS)
+    assert fleet.back_up().done == {"not at work": 1}

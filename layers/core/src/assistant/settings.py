@@ -175,6 +175,14 @@ class ShutDownSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class BackUpSettings:
+    """For BackUp."""
+
+    runtime_table: str
+    tell_owner_function: str
+
+
+@dataclass(frozen=True, slots=True)
 class StartAgentSettings(AgentSettings):
     """For StartAgent. Without an agent all but the mode are empty; `agent_subnets` are separated by commas."""
 
@@ -229,6 +237,7 @@ SETTINGS = (
     StartAgentSettings,
     TendingSettings,
     ShutDownSettings,
+    BackUpSettings,
     CorrectionSettings,
     CollectionSettings,
     NotificationSettings,

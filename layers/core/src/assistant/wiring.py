@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from assistant.turns.reminding import Reminding
     from assistant.turns.reporting import Reporting
     from assistant.turns.stopping import Stopping
-    from assistant.turns.tending import AgentStopped, ShutDownIdle, SweepingAgents
+    from assistant.turns.tending import AgentStopped, BackUp, ShutDownIdle, SweepingAgents
     from assistant.workspace.collecting import Collection
 
 _AWS = Config(connect_timeout=1, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 2})
@@ -460,6 +460,14 @@ def shut_down_idle() -> ShutDownIdle:
     hours = AgentHours(_hours_book(needs.runtime_table), needs.agent_hours_per_month, _clock)
     keep_hours = KeepingHours(hours, agents, fleet, _owner(needs.tell_owner_function))
     return ShutDownIdle(agents, fleet, keep_hours, _clock, needs.agent_idle_minutes * 60)
+
+
+def back_up() -> BackUp:
+    """What BackUp does."""
+    from assistant.turns.tending import BackUp
+
+    needs = settings.from_environment(settings.BackUpSettings)
+    return BackUp(_agents(needs.runtime_table), _owner(needs.tell_owner_function), _clock)
 
 
 def correction(provider_id: str) -> Callable[[], Correction]:

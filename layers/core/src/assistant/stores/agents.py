@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from assistant.stores.dynamodb import Write
     from assistant.stores.turns import DynamoTurns
+    from assistant.turns.agents import Backups
     from assistant.turns.model import Answered, TurnClaim
     from assistant.turns.ports import Clock
 
@@ -141,6 +142,7 @@ class DynamoAgents:
             "task_arn": task_arn,
             "last_activity": now,
             "idle_after": idle_after,
+            "kept_at": now,
         }
         mine = "#status = :starting OR (#status = :running AND task_arn = :task)"
         values: dict[str, Value] = {
@@ -150,12 +152,14 @@ class DynamoAgents:
         }
         return self._change(generation, put, mine, values)
 
-    def renew(self, generation: Generation, *, idle_after: int, ready: bool = False) -> Agent | None:
+    def renew(
+        self, generation: Generation, *, idle_after: int, ready: bool = False, backups: Backups | None = None
+    ) -> Agent | None:
         """Keep the lease and tell how it is; one that has run out is lost, although nobody may have taken the place."""
         now = int(self.clock.now())
         return self._changed(
             generation,
-            {"lease_until": now + LEASE_SECONDS, "idle_after": idle_after},
+            {"lease_until": now + LEASE_SECONDS, "idle_after": idle_after, **_said(backups)},
             "lease_until > :now AND #status IN (:running, :stopping)",
             {"now": now, "running": AgentStatus.RUNNING, "stopping": AgentStatus.STOPPING},
             also=["ready_at = if_not_exists(ready_at, :now)"] if ready else [],
@@ -197,6 +201,13 @@ class DynamoAgents:
         condition = "#status IN (:starting, :running) AND lease_until > :now AND attribute_not_exists(stop_asked_at)"
         values: dict[str, Value] = {"now": now, "starting": AgentStatus.STARTING, "running": AgentStatus.RUNNING}
         return self._change(generation, {"stop_asked_at": now}, condition, values)
+
+    def ask_to_back_up(self, generation: Generation, *, told: bool) -> bool:
+        """Ask an agent to back up; each time counts."""
+        now = int(self.clock.now())
+        put: dict[str, Value | None] = {"backup_asked_at": now, **({"backups_told": True} if told else {})}
+        values: dict[str, Value] = {"now": now, "running": AgentStatus.RUNNING}
+        return self._change(generation, put, "#status = :running AND lease_until > :now", values)
 
     def force_to_stop(self, generation: Generation, seen: Agent) -> bool:
         """Let the agent take no work any more, unless it has begun some since it was seen so."""
@@ -377,6 +388,12 @@ class DynamoAnsweringAgents(DynamoAgents):
         return refused is None
 
 
+def _said(backups: Backups | None) -> Mapping[str, Value | None]:
+    if backups is None:
+        return {}
+    return {"kept_at": backups.kept_at, **({"backups_told": True} if backups.told else {})}
+
+
 def _counting(*, crashed: bool) -> Mapping[str, Value]:
     return {"none_yet": 0, "one": 1} if crashed else {}
 
@@ -392,6 +409,9 @@ _STOPPED: Mapping[str, Value | None] = {
     "idle_after": None,
     "stop_asked_at": None,
     "stop_forced": None,
+    "kept_at": None,
+    "backup_asked_at": None,
+    "backups_told": None,
 }
 _NO_FAULT: Mapping[str, Value | None] = {"crashes": None, "crashed_at": None}
 _RESTING: Mapping[str, Value | None] = {"due_kind": None, "due_at": None}

@@ -52,6 +52,9 @@ class Agent:
         idle_after: seconds without work after which the container stops by itself; it says so with each renewal.
         stop_asked_at: when it was asked to; taking work annuls that.
         stop_forced: it may take no work any more: its task is being stopped.
+        kept_at: the container found then that all there was is in a backup; it says so with each renewal.
+        backup_asked_at: when it was asked to back up.
+        backups_told: the owner knows that its backups fail, or do not happen.
         crashes: ends by its own fault in a row, without an answer or an orderly end between them.
         crashed_at: the last of them.
         killer: the turn over which one died last, and
@@ -77,6 +80,9 @@ class Agent:
     idle_after: int | None = None
     stop_asked_at: int | None = None
     stop_forced: bool | None = None
+    kept_at: int | None = None
+    backup_asked_at: int | None = None
+    backups_told: bool | None = None
     crashes: int | None = None
     crashed_at: int | None = None
     killer: int | None = None
@@ -98,6 +104,14 @@ class Agent:
         """When it may be started again after what it did by its own fault; 0: at once."""
         pause = max((seconds for crashes, seconds in PATIENCE if (self.crashes or 0) >= crashes), default=0)
         return (self.crashed_at or 0) + pause if pause else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Backups:
+    """How a container's backups stand. `kept_at`: all there was then is in one; `told`: the owner knows they fail."""
+
+    kept_at: int
+    told: bool = False
 
 
 class MailStatus(StrEnum):
@@ -237,12 +251,12 @@ class Mailbox:
         """Take the place of the chat's agent; False if this generation is not the one: then it must end."""
         return self.agents.occupy(self.generation, task_arn, idle_after=idle_after)
 
-    def renew(self, *, idle_after: int, ready: bool = False) -> Agent | None:
+    def renew(self, *, idle_after: int, ready: bool = False, backups: Backups | None = None) -> Agent | None:
         """Keep the place, and learn what the agent is asked for; None if it was lost: nothing may be written.
 
-        `ready`: OpenClaw takes messages.
+        `ready`: OpenClaw takes messages; `backups`: how they stand.
         """
-        return self.agents.renew(self.generation, idle_after=idle_after, ready=ready)
+        return self.agents.renew(self.generation, idle_after=idle_after, ready=ready, backups=backups)
 
     def next(self) -> Mail | None:
         """Take the oldest mail that is worth a run; what needs none any more is finished on the way."""

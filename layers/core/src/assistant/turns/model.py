@@ -298,7 +298,13 @@ class Used:
 
 
 type NoticeKind = Literal[
-    "provider_rejected", "turn_kills_agent", "agent_fails", "workspace_unreadable", "backups_fail", "agent_hours"
+    "provider_rejected",
+    "turn_kills_agent",
+    "agent_fails",
+    "workspace_unreadable",
+    "backups_fail",
+    "backups_late",
+    "agent_hours",
 ]
 
 

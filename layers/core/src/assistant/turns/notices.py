@@ -99,6 +99,7 @@ def parse(event: object) -> Notice | AlarmChange:
             | "agent_fails"
             | "workspace_unreadable"
             | "backups_fail"
+            | "backups_late"
             | "agent_hours" as kind,
             "provider": str(provider),
             "reason": str(reason),
@@ -181,6 +182,16 @@ def _backups_fail(notice: Notice) -> str:
     )
 
 
+def _backups_late(notice: Notice) -> str:
+    return (
+        f"The agent of chat {notice.chat_id} runs, but the last backup of its workspace that it spoke of is "
+        f"{notice.reason} minutes old; it makes one every 5 minutes when something has changed. What was backed up "
+        "before is safe; what it has written since is lost if it ends now. I have asked it for a backup.\n\n"
+        "What to do: /status in that chat shows the last backup. If there is none soon, look at the agent's log group "
+        "in CloudWatch."
+    )
+
+
 def _agent_hours(notice: Notice) -> str:
     return (
         f"The agents have run the {notice.reason} hours that they may run in a month. Those that are awake stop when "
@@ -196,5 +207,6 @@ _NOTICES: Mapping[NoticeKind, Callable[[Notice], str]] = {
     "agent_fails": _agent_fails,
     "workspace_unreadable": _workspace_unreadable,
     "backups_fail": _backups_fail,
+    "backups_late": _backups_late,
     "agent_hours": _agent_hours,
 }

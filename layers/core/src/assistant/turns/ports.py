@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from assistant.errors import ProviderError
     from assistant.turns.accepting import Stored
-    from assistant.turns.agents import Agent, Generation, Mail
+    from assistant.turns.agents import Agent, Backups, Generation, Mail
     from assistant.turns.asking import Attempt
     from assistant.turns.chain import Provider
     from assistant.turns.errands import Asked, Confirmed, Document, Errand, Runner
@@ -449,8 +449,10 @@ class Agents(Protocol):
         """The container of that generation runs now."""
         ...
 
-    def renew(self, generation: Generation, *, idle_after: int, ready: bool = False) -> Agent | None:
-        """Keep the lease, say whether it takes messages, and tell how the agent is; None if it is lost."""
+    def renew(
+        self, generation: Generation, *, idle_after: int, ready: bool = False, backups: Backups | None = None
+    ) -> Agent | None:
+        """Keep the lease, say whether it is ready and how its backups stand, and tell how it is; None if it is lost."""
         ...
 
     def take(self, generation: Generation, number: int) -> bool:
@@ -475,6 +477,10 @@ class Agents(Protocol):
 
     def ask_to_stop(self, generation: Generation) -> bool:
         """Ask an agent to stop as soon as it has nothing to do; False if it was asked before, or has stopped."""
+        ...
+
+    def ask_to_back_up(self, generation: Generation, *, told: bool) -> bool:
+        """Ask a running agent to back up; `told`: note that the owner knows why. False if it has stopped."""
         ...
 
     def force_to_stop(self, generation: Generation, seen: Agent) -> bool:

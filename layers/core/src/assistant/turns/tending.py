@@ -33,6 +33,12 @@ OBEY_SECONDS = 180
 DEAF_SECONDS = 120
 """Mail that waits longer while no run is in progress waits for an agent that does not look any more."""
 
+LATE_SECONDS = 600
+"""An agent whose backups are that old is asked for one: it makes one every five minutes by itself."""
+
+STALE_SECONDS = 900
+"""Of backups that are that old the owner is told."""
+
 _ANSWERED = (TurnStatus.ANSWERED, TurnStatus.DELIVERED)
 
 type Verdict = Literal["goes on", "asked", "stopped"]
@@ -225,6 +231,37 @@ class ShutDownIdle:
     def _stop(self, task: Task, reason: str) -> Verdict:
         self.fleet.stop(task, reason)
         return "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class BackUp:
+    """Sees to it that what agents write is kept: each backs up by itself, this is for those that do not."""
+
+    agents: Agents
+    owner: Owner
+    clock: Clock
+
+    def __call__(self) -> Swept:
+        """Look at every agent that runs."""
+        return put_each_right(self.agents.due(), self._look)
+
+    def _look(self, chat_id: str) -> str:
+        """Ask one that is late for a backup, and tell the owner once in its life if that does not help.
+
+        Returns:
+            What was found, for the log: `not at work`, `kept`, `late` or `stale`.
+        """
+        agent, now = self.agents.read(chat_id), self.clock.now()
+        if agent.status != AgentStatus.RUNNING or not agent.is_held(now) or agent.kept_at is None:
+            return "not at work"
+        age = int(now) - agent.kept_at
+        if age < LATE_SECONDS:
+            return "kept"
+        stale = age >= STALE_SECONDS
+        if stale and not agent.backups_told:  # before it is noted: told twice does less harm than never
+            self.owner.tell(Notice("backups_late", reason=str(age // 60), chat_id=chat_id))
+        self.agents.ask_to_back_up(Generation(chat_id, agent.generation), told=stale)
+        return "stale" if stale else "late"
 
 
 def is_running(agent: Agent, now: float) -> bool:
