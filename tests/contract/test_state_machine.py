@@ -8,7 +8,7 @@ import pytest
 
 from assistant.turns import preparing
 from assistant.turns.chain import load_chain
-from assistant.turns.lanes import AGENT_SECONDS
+from assistant.turns.lanes import AGENT_SECONDS, COLD_SECONDS
 from assistant.turns.model import TURN_SECONDS, WITHOUT_AGENT, ChatClaim, TurnClaim
 from assistant.turns.preparing import Route
 from tests.contract import state_machine as asl
@@ -110,7 +110,7 @@ def test_a_model_that_hands_the_turn_over_leads_to_the_agent() -> None:
 
 def test_an_agent_that_does_not_answer_leads_into_the_chain_which_is_told() -> None:
     caught = {edge.target for edge in asl.edges(MACHINE) if edge.source == "AskAgent" and edge.kind == "catch"}
-    assert caught == {"GoOnWithoutAgent", "StopTurn"}
+    assert caught == {"GoOnWithoutAgent", "HandOverAgain", "StopTurn"}
     told = MACHINE["States"]["GoOnWithoutAgent"]
     assert (told["Next"], told["ResultPath"], told["Result"]) == (PROVIDERS[0].state, "$.route", WITHOUT_AGENT)
 
@@ -118,7 +118,15 @@ def test_an_agent_that_does_not_answer_leads_into_the_chain_which_is_told() -> N
 def test_every_way_to_the_agent_knows_how_long_to_wait_for_a_heartbeat() -> None:
     assert MACHINE["States"]["AskAgent"]["HeartbeatSecondsPath"] == "$.seconds"
     to_agent = {edge.source for edge in asl.edges(MACHINE) if edge.target == "AskAgent"}
-    assert to_agent == {"RouteTurn", *(provider.state for provider in PROVIDERS)}
+    assert to_agent == {"RouteTurn", "HandOverAgain", *(provider.state for provider in PROVIDERS)}
+
+
+def test_a_turn_whose_agent_ended_is_handed_to_the_next_one_which_is_cold() -> None:
+    state, again = MACHINE["States"]["AskAgent"], MACHINE["States"]["HandOverAgain"]
+    caught = asl.handler_of(state["Catch"], "AgentInterrupted")
+    assert caught is not None
+    assert (caught["Next"], asl.handler_of(state["Retry"], "AgentInterrupted")) == ("HandOverAgain", None)
+    assert (again["Next"], again["ResultPath"], again["Result"]) == ("AskAgent", "$.seconds", COLD_SECONDS)
 
 
 def test_the_ask_states_differ_only_in_who_is_asked_and_who_is_next() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +20,7 @@ from assistant.turns.agents import (
     StartAgent,
 )
 from assistant.turns.hours import AgentHours
+from assistant.turns.lanes import AGENT_SECONDS
 from assistant.turns.model import Answer, Answered, ChatClaim, TurnClaim, TurnStatus
 from assistant.turns.tending import AgentStopped
 from tests.doubles import CHAT, World, a_world
@@ -92,9 +93,9 @@ class Fleet:
         self.start = StartAgent(self.agents, world.turns, self.tasks, self.tokens, self.stopped, self.hours, clock)
 
     def turn(self, text: str = "do something") -> TurnClaim:
-        """An open turn."""
+        """An open turn, with the agent's time."""
         self.world.say(text)
-        route = self.world.prepare(self.world.executions.started[-1])
+        route = replace(self.world.prepare, mode="always")(self.world.executions.started[-1])
         return TurnClaim(route.claim, route.turn or 0)
 
     def resumed(self, claim: TurnClaim) -> TurnClaim:
@@ -217,6 +218,17 @@ def test_without_capacity_nothing_stays_registered(fleet: Fleet) -> None:
     assert (agent.status, agent.pending, fleet.agents.mail(CHAT)) == (AgentStatus.STOPPED, 0, [])
     fleet.tasks.full = False
     assert fleet.hand_over(claim) == "started"
+
+
+def test_a_turn_that_was_interrupted_until_its_time_was_over_starts_nothing(fleet: Fleet) -> None:
+    claim = fleet.turn()
+    fleet.world.clock.advance(AGENT_SECONDS + 1)
+
+    with pytest.raises(AgentUnavailable):
+        fleet.hand_over(claim)
+
+    assert fleet.tasks.calls == 0
+    assert fleet.agents.mail(CHAT) == []
 
 
 def test_a_turn_that_has_its_answer_starts_nothing(fleet: Fleet) -> None:

@@ -166,13 +166,17 @@ class StartAgent:
             What was done, for the log: `answered` (nothing to do any more), `started`, `running`.
 
         Raises:
-            AgentUnavailable: no task could be started; the turn is registered no longer.
+            AgentUnavailable: no task could be started, or the agent's time is over, however often it was interrupted;
+                the turn is registered no longer.
         """
         turn = self.turns.read(claim.chat.chat_id, claim.number)
         if turn is None or not turn.is_open(claim.chat.epoch):
             self.tokens.succeed(token)
             return "answered"
-        self.agents.register(claim, token, deadline=turn.deadline - TURN_SECONDS)
+        deadline = turn.deadline - TURN_SECONDS
+        if deadline < self.clock.now():
+            raise AgentUnavailable("its time for this turn is over")
+        self.agents.register(claim, token, deadline=deadline)
         try:
             return self.wake(claim.chat.chat_id, starter=f"{claim.chat.execution}-{claim.number}")
         except AgentUnavailable:
