@@ -133,6 +133,16 @@ def test_the_owner_is_told_by_the_asks_by_agents_and_by_those_who_tend_them() ->
     }
 
 
+def test_of_a_conversation_only_what_takes_up_messages_or_carries_out_commands_deletes_anything() -> None:
+    deleters = {
+        grant.role
+        for grant in GRANTS
+        if "ConversationsTable.Arn" in grant.resources and "dynamodb:DeleteItem" in grant.actions
+    }
+
+    assert deleters == {"WebhookRole", "PrepareTurnRole", "SendDocumentRole", "ForgetChatRole"}
+
+
 def test_a_wildcard_in_a_resource_stands_for_what_has_no_name_yet() -> None:
     wild = {resource for grant in GRANTS for resource in grant.resources if "*" in resource and resource != "*"}
 
