@@ -100,7 +100,10 @@ class S3Blobs:
                 body = self._client.get_object(Bucket=self._bucket, Key=key)["Body"]
             try:
                 with contextlib.closing(body):
-                    return body.read(size + 1)
+                    data = body.read(size + 1)
+                    if len(data) <= size:
+                        body.read(1)  # only at its end an answer that is too short is an error
+                    return data
             except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
                 if tried == _READ_TRIES:
                     raise
