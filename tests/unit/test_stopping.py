@@ -136,6 +136,18 @@ def test_what_was_asked_again_at_once_is_not_stopped_by_a_stop_that_is_late(worl
     assert [mail.task_token for mail in fleet.agents.mail(CHAT)] == ["second"]
 
 
+def test_of_more_messages_than_are_dropped_at_once_the_rest_is_announced(world: World) -> None:
+    for _ in range(20):
+        world.say("dropped")
+    world.clock.advance(60)
+    world.say("this")
+
+    assert stop(world) == Say(texts.STOPPED_BEFORE_SOME)
+
+    world.run_all()
+    assert world.texts() == ["copilot: this"]
+
+
 def test_the_same_update_stops_once(world: World) -> None:
     prepared(world)
     update = world.incoming("/stop")

@@ -87,7 +87,8 @@ class Stopping:
             return stopped, texts.stopped(parked=turn.status == TurnStatus.PARKED, waiting=chat.waiting > 0)
         written = [message for message in inbox if message.kind != "reminder"]
         if turn is None and written:
-            return self.stops.drop(chat_id, update_id, written), texts.STOPPED_BEFORE
+            said = texts.STOPPED_BEFORE if chat.waiting <= len(inbox) else texts.STOPPED_BEFORE_SOME
+            return self.stops.drop(chat_id, update_id, written), said
         return self.stops.nothing(chat_id, update_id), texts.NOTHING_TO_STOP
 
     def _let_go(self, chat_id: str, turn: Turn, *, more: bool) -> None:
