@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
+from typing import get_args
 
 import pytest
 
 from assistant.errors import DeliveryFailed, DeliveryRefused
 from assistant.turns import notices
 from assistant.turns.chain import load_chain
-from assistant.turns.model import Notice
+from assistant.turns.model import Notice, NoticeKind
 from assistant.turns.notices import ALARM_TEXTS, AlarmChange
 from assistant.turns.notifying import NO_OWNER, NOTHING_TO_TELL, REFUSED, TOLD, Notification
 from tests.contract import template
@@ -147,3 +148,14 @@ def test_a_provider_that_left_the_chain_is_called_by_its_id() -> None:
 
     assert told is not None
     assert told.startswith("old-one refuses to answer me: unauthorized.")
+
+
+@pytest.mark.parametrize("kind", get_args(NoticeKind.__value__))
+@pytest.mark.parametrize("reason", ["exit code 1", ""])
+def test_every_notice_is_read_as_it_was_sent_and_says_what_to_do(kind: NoticeKind, reason: str) -> None:
+    notice = Notice(kind, provider="copilot", reason=reason, chat_id="-42")
+
+    assert notices.parse(asdict(notice)) == notice
+    said = notices.text(notice)
+    assert said is not None
+    assert len(said.split("\n\n")) >= 2
