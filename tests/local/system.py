@@ -110,11 +110,13 @@ class System:
 
 
 @contextlib.contextmanager
-def a_system(parameters: Mapping[str, str] | None = None, **options: Any) -> Iterator[System]:
-    """A system whose waits and retries take a fiftieth of their time."""
+def a_system(
+    parameters: Mapping[str, str] | None = None, *, time_scale: float = 0.02, **options: Any
+) -> Iterator[System]:
+    """A system whose waits and retries take a fiftieth of their time, or that part of it."""
     given = {"BotUsername": BOT_USERNAME, **(parameters or {})}
     # Noon, so that a day's limits do not change in the middle of a test.
-    cloud = LocalCloud(parameters=given, start=1_795_348_800, time_scale=0.02, **options)
+    cloud = LocalCloud(parameters=given, start=1_795_348_800, time_scale=time_scale, **options)
     outside = Outside(cloud.clock)
     cloud.secrets |= outside.secrets
     for prefix, simulator in outside.mounts.items():
