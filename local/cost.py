@@ -317,12 +317,16 @@ def _stored(cloud: Cloud) -> int:
     return sum(len(version.data) for versions in cloud.s3.objects.values() for version in versions)
 
 
+_OFF_BY_DEFAULT = "Warms"
+"""The condition of a schedule that a parameter has to be set for."""
+
+
 def _schedules(template: Template, now: float) -> dict[str, float]:
     """Functions that a schedule of the template runs, and how many seconds lie between two runs."""
     found = {}
     for name, properties in _functions(template).items():
         for event in properties.get("Events", {}).values():
-            if event["Type"] == "Schedule":
+            if event["Type"] == "Schedule" and _OFF_BY_DEFAULT not in json.dumps(event):
                 expression = parse(event["Properties"]["Schedule"], now)
                 first = expression.next_after(now)
                 found[name] = expression.next_after(first) - first

@@ -270,7 +270,8 @@ def agent_files() -> dict[str, str]:
     events = {f"agent_stopped_{name}.json": event for name, event in STOPPED_TASKS.items()}
     # As the state machine makes it, from its input and the token of the state that waits.
     events["start_agent.json"] = {"chat_id": str(USER_ID), "epoch": 1, "turn": 1, "token": "AQCgAAAAKgAAAAM"}
-    for name, rule in (("shut_down_idle", SHUT_DOWN_RULE), ("back_up", BACK_UP_RULE)):
+    rules = {"shut_down_idle": SHUT_DOWN_RULE, "back_up": BACK_UP_RULE, "warm_up": WARM_UP_RULE}
+    for name, rule in rules.items():
         events[f"{name}_schedule.json"] = {
             "version": "0",
             "id": "0f5e0f4c-6e0c-4b3e-8d52-93a9d8a1a2b7",
@@ -286,6 +287,7 @@ def agent_files() -> dict[str, str]:
 
 
 SHUT_DOWN_RULE = "serverless-openclaw-ShutDownIdleEveryFiveMinutes-1A2B3C4D5E6F"
+WARM_UP_RULE = "serverless-openclaw-WarmUpEveryHour-1A2B3C4D5E6F"
 BACK_UP_RULE = "serverless-openclaw-BackUpEveryFiveMinutes-1A2B3C4D5E6F"
 
 

@@ -113,10 +113,11 @@ def test_nobody_may_write_traces_unless_they_are_wanted() -> None:
     assert template.written()["Parameters"]["Tracing"]["Default"] == "Disabled"
 
 
-def test_agents_are_woken_by_the_state_machine_by_prepare_turn_and_by_the_webhook() -> None:
+def test_agents_are_woken_by_the_state_machine_by_prepare_turn_by_the_webhook_and_in_warm_hours() -> None:
     wakers = {(grant.role, grant.condition) for grant in GRANTS if "StartAgent.Arn" in grant.resources}
 
-    assert wakers == {("TurnStateMachineRole", None), ("PrepareTurnRole", "HasAgent"), ("WebhookRole", "HasAgent")}
+    in_background = {(f"{name}Role", "HasAgent") for name in ("PrepareTurn", "WarmUp", "Webhook")}
+    assert wakers == {("TurnStateMachineRole", None)} | in_background
 
 
 def test_the_owner_is_told_by_the_asks_by_agents_and_by_those_who_tend_them() -> None:

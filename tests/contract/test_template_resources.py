@@ -192,6 +192,7 @@ def test_the_asynchronous_functions_are_those_that_events_invoke() -> None:
         "Sweep",
         "ShutDownIdle",
         "BackUp",
+        "WarmUp",
         "SendDocument",
         "ForgetChat",
         "FireReminder",

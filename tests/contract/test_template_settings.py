@@ -46,6 +46,7 @@ SETTINGS_OF: dict[str, tuple[type, ...]] = {
     "AgentStopped": (settings.TendingSettings,),
     "ShutDownIdle": (settings.ShutDownSettings,),
     "BackUp": (settings.BackUpSettings,),
+    "WarmUp": (settings.WarmUpSettings,),
     "CollectSnapshots": (settings.CollectionSettings,),
     "CorrectLedger": (settings.CorrectionSettings, settings.ChainSettings),
     "TellOwner": (settings.NotificationSettings,),

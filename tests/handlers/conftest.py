@@ -127,6 +127,7 @@ def deployed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployed]:
             "AGENT_MODE": "off",
             "AGENT_HOURS_PER_MONTH": "40",
             "START_AGENT_FUNCTION": "",
+            "WARM_HOURS": "",
             "AGENT_CLUSTER": "",
             "AGENT_IDLE_MINUTES": "15",
             "STREAM_REPLIES": "on",

@@ -297,6 +297,18 @@ def test_an_agent_without_backups_is_asked_for_one(fargate: Deployed, log: io.St
         fargate.call("back_up", event)
 
 
+def test_in_warm_hours_chats_are_looked_at(fargate: Deployed, log: io.StringIO) -> None:
+    event = _event("warm_up_schedule")
+    fargate.environment.setenv("WARM_HOURS", "0-24 UTC")
+
+    fargate.call("warm_up", event)
+
+    assert _last_line(log)["chats"] == {"left asleep": 1}
+    boto3.client("dynamodb").delete_table(TableName="conversations")
+    with pytest.raises(ExceptionGroup, match="some chats could not be looked at"):
+        fargate.call("warm_up", event)
+
+
 def test_a_task_that_cannot_be_looked_at_fails_the_schedule(fargate: Deployed) -> None:
     fargate.call("start_agent", _event("start_agent"))
     boto3.client("dynamodb").delete_table(TableName="runtime")

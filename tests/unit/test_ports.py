@@ -10,6 +10,7 @@ from assistant.observability import LogJournal
 from assistant.providers.accounts import OpenRouterAccount
 from assistant.providers.client import ProviderClient
 from assistant.stores.access import DynamoAccess
+from assistant.stores.activity import DynamoActivity
 from assistant.stores.agents import DynamoAgents, DynamoAnsweringAgents
 from assistant.stores.claims import DynamoClaims
 from assistant.stores.conversations import DynamoConversations
@@ -38,6 +39,7 @@ ADAPTERS = [
     (ports.Clock, doubles.DrivenClock),
     (ports.Inbox, DynamoInbox),
     (ports.Access, DynamoAccess),
+    (ports.Activity, DynamoActivity),
     (ports.Errands, DynamoErrands),
     (ports.Runners, LambdaRunners),
     (ports.Runners, doubles.ListedRunners),

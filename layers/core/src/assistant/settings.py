@@ -183,6 +183,16 @@ class BackUpSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class WarmUpSettings:
+    """For WarmUp. `warm_hours`: as WarmHours; `start_agent_function` is empty without an agent."""
+
+    conversations_table: str
+    runtime_table: str
+    start_agent_function: str
+    warm_hours: str
+
+
+@dataclass(frozen=True, slots=True)
 class StartAgentSettings(AgentSettings):
     """For StartAgent. Without an agent all but the mode are empty; `agent_subnets` are separated by commas."""
 
@@ -238,6 +248,7 @@ SETTINGS = (
     TendingSettings,
     ShutDownSettings,
     BackUpSettings,
+    WarmUpSettings,
     CorrectionSettings,
     CollectionSettings,
     NotificationSettings,

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from assistant.turns.reporting import Reporting
     from assistant.turns.stopping import Stopping
     from assistant.turns.tending import AgentStopped, BackUp, ShutDownIdle, SweepingAgents
+    from assistant.turns.warming import WarmUp
     from assistant.workspace.collecting import Collection
 
 _AWS = Config(connect_timeout=1, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 2})
@@ -468,6 +469,18 @@ def back_up() -> BackUp:
 
     needs = settings.from_environment(settings.BackUpSettings)
     return BackUp(_agents(needs.runtime_table), _owner(needs.tell_owner_function), _clock)
+
+
+def warm_up() -> WarmUp:
+    """What WarmUp does."""
+    from assistant.stores.activity import DynamoActivity
+    from assistant.stores.wakers import LambdaWaker
+    from assistant.turns import warming
+
+    needs = settings.from_environment(settings.WarmUpSettings)
+    activity = DynamoActivity(_table(needs.conversations_table), _table(needs.runtime_table))
+    waker = LambdaWaker(_client("lambda"), needs.start_agent_function, logger.warning)
+    return warming.WarmUp(warming.parse(needs.warm_hours), activity, waker, _clock)
 
 
 def correction(provider_id: str) -> Callable[[], Correction]:

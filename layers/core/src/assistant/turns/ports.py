@@ -539,6 +539,18 @@ class Waker(Protocol):
         ...
 
 
+class Activity(Protocol):
+    """When people write."""
+
+    def chats(self) -> Iterator[str]:
+        """Every chat that may talk to the assistant."""
+        ...
+
+    def opened(self, chat_id: str, *, since: int) -> Iterator[int]:
+        """When the turns of a chat were opened, as far as they are kept and a person asked for them; newest first."""
+        ...
+
+
 class Tasks(Protocol):
     """Where containers run."""
 
