@@ -10,7 +10,7 @@ import pytest
 
 from assistant.turns import texts
 from assistant.turns.accepting import Say
-from assistant.turns.agents import LEASE_SECONDS, PATIENCE, Generation
+from assistant.turns.agents import LEASE_SECONDS, PATIENCE, Backups, Generation
 from assistant.turns.controlling import VERSION
 from tests.doubles import CHAT, small_world
 from tests.unit.test_agents import IDLE_SECONDS, Fleet
@@ -158,4 +158,12 @@ def test_the_status_says_when_the_last_backup_was(fleet: Tended) -> None:
     item = {"pk": {"S": f"AGENT#{CHAT}"}, "sk": {"S": "SNAPSHOT#0000000007"}, "created_at": {"N": str(moment)}}
     fleet.world.runtime.client.put_item(TableName=fleet.world.runtime.name, Item=item)
 
-    assert "Last backup: 11:50 UTC" in said(fleet, "/status")
+    assert "Last backup: 11:50 UTC\n" in said(fleet, "/status")
+    box = fleet.runs()
+    fleet.keep(box, 600)
+    box.renew(idle_after=900, backups=Backups(int(fleet.world.clock.now())))
+    fleet.keep(box, 300)
+    assert "Last backup: 11:50 UTC, nothing new at 12:10 UTC\n" in said(fleet, "/status")
+    fleet.agents.stop(box.generation)
+    fleet.agents.release(box.generation)
+    assert "Last backup: 11:50 UTC\n" in said(fleet, "/status")

@@ -77,8 +77,7 @@ class Controlling:
         return texts.SLEEPS_AFTERWARDS if agent.pending else texts.SLEEPS
 
     def _status(self, agent: Agent, chat_id: str, now: float) -> str:
-        backup_at = self.agents.last_backup(chat_id)
-        backup = "none yet" if backup_at is None else _moment(backup_at, now)
+        backup = _backup(self.agents.last_backup(chat_id), agent, now)
         lane = "the agent" if is_warm(agent, now) or self.mode == "always" else "language models"
         return "\n".join(
             [
@@ -107,6 +106,14 @@ def _state(agent: Agent, now: float) -> str:
 def _boots(agent: Agent) -> bool:
     """Whether its container is being started, or has come and takes no messages yet."""
     return agent.status in (AgentStatus.STARTING, AgentStatus.RUNNING) and agent.ready_at is None
+
+
+def _backup(made_at: int | None, agent: Agent, now: float) -> str:
+    """A snapshot is made only of what has changed: one that is old may well hold all there is."""
+    if made_at is None:
+        return "none yet"
+    checked_at = (agent.kept_at or 0) if agent.is_held(now) else 0
+    return _moment(made_at, now) + (f", nothing new at {_moment(checked_at, now)}" if checked_at > made_at else "")
 
 
 def _moment(moment: int, now: float) -> str:
