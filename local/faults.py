@@ -1,9 +1,10 @@
-"""Trouble on order: processes killed around their n-th outgoing call, transactions that conflict."""
+"""Trouble on order: processes killed around their n-th call, transactions that conflict, calls that are let wait."""
 
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Literal
 
@@ -15,6 +16,15 @@ from local.sandbox import Sandbox
 from local.server import Environ, StartResponse, WsgiApp
 
 type When = Literal["before", "in", "after"]
+
+
+@dataclass
+class Held:
+    """Calls of AWS that are let wait. `count`: how many have come so far."""
+
+    name: str
+    count: int = 0
+    over: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,7 @@ class Faults:
         self._points: list[KillPoint] = []
         self._conflicts: Counter[str] = Counter()
         self._calls: defaultdict[str, list[list[str]]] = defaultdict(list)
+        self._held: list[Held] = []
         self.fired: list[KillPoint] = []
 
     def kill(self, function: str, *, call: int, when: When = "before") -> KillPoint:
@@ -56,6 +67,28 @@ class Faults:
         """Let the function's next `times` transactions be cancelled because of a conflict."""
         with self._lock:
             self._conflicts[function] += times
+
+    @contextmanager
+    def holding(self, name: str) -> Iterator[Held]:
+        """Let calls of AWS of that name (`s3:PutObject`), whoever makes them, wait until the end of this."""
+        held = Held(name)
+        with self._lock:
+            self._held.append(held)
+        try:
+            yield held
+        finally:
+            with self._lock:
+                self._held.remove(held)
+            held.over.set()
+
+    def wait(self, name: str) -> None:
+        """Called before a call is answered: wait if such calls are held."""
+        with self._lock:
+            found = [held for held in self._held if held.name == name]
+            for held in found:
+                held.count += 1
+        for held in found:
+            held.over.wait()
 
     def clear(self) -> None:
         """Forget what is ordered; what happened stays recorded."""

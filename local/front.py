@@ -126,6 +126,7 @@ class Front:
     def _aws(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         request = aws_request.parse(environ)
         self._fargate.note(request)
+        self._faults.wait(request.name)
         sandbox = self._runtime.sandbox_of(request.access_key)
 
         def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:

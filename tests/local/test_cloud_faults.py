@@ -1,12 +1,13 @@
 """Processes killed around their calls, and transactions that conflict."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from local.cloud import LocalCloud
 from local.faults import Faults, When
-from tests.local.small_stack import DEADLINE_S, Recorder, item_kinds, small_cloud
+from tests.local.small_stack import DEADLINE_S, Recorder, eventually, item_kinds, small_cloud
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +110,17 @@ def test_transactions_conflict_as_often_as_ordered(cloud: LocalCloud) -> None:
 def test_an_impossible_point_is_refused() -> None:
     with pytest.raises(ValueError, match="call 0"):
         Faults().kill("Work", call=0, when="after")
+
+
+def test_a_call_that_is_held_is_answered_when_it_may(cloud: LocalCloud) -> None:
+    invoke, work = cloud.client("lambda").invoke, cloud.resources["Work"]
+    with ThreadPoolExecutor(1) as beside:
+        with cloud.faults.holding("dynamodb:TransactWriteItems") as held:
+            answer = beside.submit(invoke, FunctionName=work, Payload=b'{"item": "90", "do": "effects"}')
+            eventually(lambda: held.count == 1)
+
+            assert item_kinds(cloud, "90") == set()
+            assert not answer.done()
+
+        assert "FunctionError" not in answer.result(DEADLINE_S)
+    assert item_kinds(cloud, "90") == {"first", "second", "last"}
