@@ -35,11 +35,15 @@ class Registry:
         return str(found["repositoryUri"])
 
     def create(self) -> str:
-        """Make the repository, or find it; gives its address. Tags never move, and three images are kept."""
+        """Make the repository, or find it; gives its address. Tags never move; images are scanned; three are kept."""
         there = self.address()
         if there is not None:
             return there
-        created = self.client().create_repository(repositoryName=self.name, imageTagMutability="IMMUTABLE")
+        created = self.client().create_repository(
+            repositoryName=self.name,
+            imageTagMutability="IMMUTABLE",
+            imageScanningConfiguration={"scanOnPush": True},
+        )
         self.client().put_lifecycle_policy(repositoryName=self.name, lifecyclePolicyText=_EXPIRY)
         return str(created["repository"]["repositoryUri"])
 

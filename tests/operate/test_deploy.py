@@ -314,6 +314,8 @@ def test_destroy_with_data_leaves_nothing(doubles: Doubles, terminal: Terminal, 
     for _ in range(2):
         s3.put_object(Bucket=bucket, Key="workspaces/1/blobs/a", Body=b"x")
     terminal.run("deploy", "--agent")
+    (repository,) = system.cloud.client("ecr").describe_repositories()["repositories"]
+    assert repository["imageScanningConfiguration"] == {"scanOnPush": True}
 
     ran = terminal.run("destroy", "--delete-data", "--confirm", "serverless-openclaw")
 
