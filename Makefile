@@ -16,7 +16,7 @@ export PYTHONPATH := layers/core/src:functions:container:.
 export SAM_CLI_TELEMETRY := 0
 export AWS_DEFAULT_REGION ?= eu-west-1
 
-.PHONY: help demo agent-demo test check local bench cost build lint clean agent-test image image-test node check-template sam-test audit deploy destroy
+.PHONY: help demo agent-demo test check local bench cost build lint clean agent-test kill-test image image-test node check-template sam-test audit deploy destroy
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -39,6 +39,9 @@ test: $(BUILD)/.built ## every test that needs neither Docker nor Node
 
 cost: $(BUILD)/.built ## what a month of 100 messages a day costs, from what is counted: build/cost.json, docs/cost.md
 	@python -m local cost $(ARGS)
+
+kill-test: $(BUILD)/.built ## a function's death at each of its calls; `make test` has a third of them
+	@python -m pytest -q -n 2 --dist worksteal -m kills tests/local
 
 agent-test: .venv/.installed $(NODE)/.installed ## the tests that need a real OpenClaw gateway
 	@python -m pytest -q -m openclaw tests/container tests/local

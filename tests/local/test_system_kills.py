@@ -16,6 +16,8 @@ from tests.local.system import DAY, System, a_system
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from _pytest.mark import ParameterSet
+
     from local.faults import When
 
 CALLS = {
@@ -52,10 +54,11 @@ STORED = {(2, "in"), (2, "after")}
 """Of Webhook's second call: only what is stored can be healed without a repeat."""
 
 
-def points(function: str) -> list[tuple[int, When]]:
-    """Every point at which the function can be killed."""
+def points(function: str) -> list[ParameterSet]:
+    """Every point at which the function can be killed; in `make test` those at which the effect's answer is lost."""
     whens: tuple[When, ...] = ("before", "in", "after")
-    return [(0, "before"), *((call, when) for call in range(1, len(CALLS[function]) + 1) for when in whens)]
+    every = [(0, "before"), *((call, when) for call in range(1, len(CALLS[function]) + 1) for when in whens)]
+    return [pytest.param(*point, marks=() if point[1] == "in" else pytest.mark.kills) for point in every]
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +118,9 @@ def test_a_killed_webhook_is_healed_by_telegrams_repeat(system: System, call: in
     expect_one_answer(system, chat, "hello")
 
 
-@pytest.mark.parametrize(("call", "when"), [point for point in points("Webhook") if point[0] > 2 or point in STORED])
+@pytest.mark.parametrize(
+    ("call", "when"), [each for each in points("Webhook") if each.values[0] in {3, 4} or each.values in STORED]
+)
 def test_a_killed_webhook_is_healed_by_the_sweep(system: System, call: int, when: When) -> None:
     chat = a_chat(system)
     system.cloud.faults.kill("Webhook", call=call, when=when)
@@ -151,6 +156,7 @@ def test_a_killed_ask_is_asked_again_and_answered_once(system: System, call: int
     expect_one_answer(system, chat, "hello")
 
 
+@pytest.mark.kills
 @pytest.mark.parametrize("call", range(len(CALLS["AskCopilot"]) + 1))
 @pytest.mark.parametrize("provider", ["openrouter", "ollama-cloud", "anthropic"])
 def test_every_providers_killed_ask_is_answered_once(system: System, provider: str, call: int) -> None:
