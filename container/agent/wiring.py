@@ -351,9 +351,13 @@ def _configure(place: PlaceSettings, chain: Chain, gateway: GatewaySettings, rel
 
 
 def _prepare(gateway: GatewaySettings) -> None:
-    """Make its folders, for the user that it runs as. A folder for temporary files that is there may be everybody's."""
-    owned = {gateway.state, gateway.workspace} | ({gateway.temporary} if not gateway.temporary.exists() else set())
-    for path in (gateway.state, gateway.workspace, gateway.temporary):
+    """Make its folders, for the user that it runs as. A folder for temporary files that is there may be everybody's.
+
+    The volume around the agent's folder, too: one that was mounted from a host may be closed to that user.
+    """
+    owned = [gateway.state, gateway.workspace.parent, gateway.workspace]
+    owned += [] if gateway.temporary.exists() else [gateway.temporary]
+    for path in dict.fromkeys([*owned, gateway.temporary]):
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if gateway.user is not None and path in owned:
             os.chown(path, gateway.user, gateway.user)

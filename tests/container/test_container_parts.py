@@ -229,7 +229,7 @@ def test_what_is_written_is_given_to_the_agents_user(tmp_path: Path, monkeypatch
         openclaw=Path("o"),
         config=tmp_path / "s" / "openclaw.json",
         state=tmp_path / "s",
-        workspace=tmp_path / "w",
+        workspace=tmp_path / "w" / "files",
         temporary=tmp_path,  # is there: everybody's, perhaps
         port=7,
         token="t",
@@ -237,7 +237,7 @@ def test_what_is_written_is_given_to_the_agents_user(tmp_path: Path, monkeypatch
     )
     wiring._configure(place(tmp_path).place, load_chain(), gateway, "http://127.0.0.1:9")
 
-    names = ["s", "w", "openclaw.json", "settings.json", "agent", "main", "agents", "AGENTS.md"]
+    names = ["s", "w", "files", "openclaw.json", "settings.json", "agent", "main", "agents", "AGENTS.md"]
     assert sorted(given) == sorted((name, 1234, 1234) for name in names)
 
 

@@ -127,9 +127,11 @@ def image() -> str:
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace whose links lead to what is the bridge's."""
     folder = tmp_path_factory.mktemp("workspace")
-    (folder / "AGENTS.md").symlink_to("/proc/1/environ")
-    (folder / "MEMORY.md").symlink_to("/proc/1/environ")
-    (folder / "memory").symlink_to("/proc/1")
+    files = folder / "files"
+    files.mkdir()
+    (files / "AGENTS.md").symlink_to("/proc/1/environ")
+    (files / "MEMORY.md").symlink_to("/proc/1/environ")
+    (files / "memory").symlink_to("/proc/1")
     return folder
 
 
@@ -284,7 +286,7 @@ def test_links_in_the_workspace_lead_the_bridge_nowhere(agent: Container, worksp
 
     told = json.dumps([each.body for each in agent.providers.outside.providers["copilot"].requests])
     assert not [word for word in agent.words.values() if word in told]
-    assert (workspace / "AGENTS.md").readlink() == Path("/proc/1/environ")
+    assert (workspace / "files" / "AGENTS.md").readlink() == Path("/proc/1/environ")
     assert workspace.stat().st_uid == USER  # it came with the owner that the host's folder had
 
 
