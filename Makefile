@@ -31,7 +31,7 @@ local: $(BUILD)/.built $(if $(findstring --agent,$(ARGS)),$(NODE)/.installed) ##
 agent-demo: $(BUILD)/.built $(NODE)/.installed ## the agent at work with a real OpenClaw: build/agent.json
 	@python -m local agent-demo $(ARGS)
 
-test: $(BUILD)/.built ## every test that needs neither Docker nor Node
+test: $(BUILD)/.built ## the tests that need neither Docker nor Node
 	@python -m pytest -q -n 2 --dist worksteal --cov --cov-report= tests/unit tests/handlers tests/contract tests/container tests/operate
 	@python -m pytest -q -n 2 --dist worksteal tests/workflow tests/local tests/sam
 	@coverage report --fail-under=95

@@ -276,15 +276,8 @@ class DynamoAgents:
 
     def due(self) -> Iterator[str]:
         """Chats whose agent's moment has come, from the sparse index (eventually consistent)."""
-        pages = self.table.client.get_paginator("query").paginate(
-            TableName=self.table.name,
-            IndexName=schema.DUE_INDEX,
-            KeyConditionExpression="due_kind = :kind AND due_at <= :now",
-            ExpressionAttributeValues=to_item({":kind": schema.DUE_AGENT, ":now": int(self.clock.now())}),
-        )
-        for page in pages:
-            for item in page["Items"]:
-                yield item["pk"]["S"].removeprefix(schema.AGENT)
+        for partition in self.table.due(schema.DUE_AGENT, self.clock.now()):
+            yield partition.removeprefix(schema.AGENT)
 
     def _remove(
         self,

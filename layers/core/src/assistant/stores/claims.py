@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from assistant.stores import schema
-from assistant.stores.dynamodb import Refused, Table, Update, Value, to_item
+from assistant.stores.dynamodb import Refused, Table, Update, Value
 from assistant.turns.model import Chat, ChatClaim
 
 if TYPE_CHECKING:
@@ -61,15 +61,7 @@ class DynamoClaims:
 
     def due(self) -> Iterator[str]:
         """Ids of the chats whose moment has come, from the sparse index (eventually consistent)."""
-        pages = self.table.client.get_paginator("query").paginate(
-            TableName=self.table.name,
-            IndexName=schema.DUE_INDEX,
-            KeyConditionExpression="due_kind = :kind AND due_at <= :now",
-            ExpressionAttributeValues=to_item({":kind": schema.DUE_CHAT, ":now": int(self.clock.now())}),
-        )
-        for page in pages:
-            for item in page["Items"]:
-                yield item["pk"]["S"]
+        return self.table.due(schema.DUE_CHAT, self.clock.now())
 
     def _take(
         self, chat_id: str, condition: str, values: Mapping[str, int], *, recoveries: int | None = None

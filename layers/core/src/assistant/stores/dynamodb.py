@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from assistant.errors import StoreContended
+from assistant.stores import schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from types_boto3_dynamodb import DynamoDBClient
 
@@ -143,6 +144,18 @@ class Table:
                 break
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
         return found[:limit]
+
+    def due(self, kind: str, now: float) -> Iterator[str]:
+        """Partitions of what is due by now, the most overdue first, from the sparse index (eventually consistent)."""
+        pages = self.client.get_paginator("query").paginate(
+            TableName=self.name,
+            IndexName=schema.DUE_INDEX,
+            KeyConditionExpression="due_kind = :kind AND due_at <= :now",
+            ExpressionAttributeValues=to_item({":kind": kind, ":now": int(now)}),
+        )
+        for page in pages:
+            for item in page["Items"]:
+                yield item["pk"]["S"]
 
     def update(self, pk: str, sk: str, update: Update) -> Plain | Refused:
         """Update an item; returns it as it is afterwards, or as it was when the condition failed."""
