@@ -338,16 +338,19 @@ def test_a_file_that_changes_between_scan_and_upload_goes_up_as_it_is_then(
     changed: list[str] = []
     put = machine.cloud.s3.put_object
 
-    def change_then_put(**request: object) -> object:
-        if not changed:
+    def change() -> None:
+        if not changed:  # once: a file that never comes to rest is another test's
             changed.append("b is read after it changed")
             (machine.workspace / "b").write_text("3" * size)
+
+    def change_then_put(**request: object) -> object:
+        change()
         return put(**request)
 
     (machine.workspace / "b").write_text("2" * (size - 1))
     machine.cloud.s3.put_object = change_then_put  # type: ignore[method-assign]
     machine.cloud.s3.create_multipart_upload = _before(  # type: ignore[method-assign]
-        machine.cloud.s3.create_multipart_upload, lambda: (machine.workspace / "b").write_text("3" * size)
+        machine.cloud.s3.create_multipart_upload, change
     )
     machine.back_up()
 
