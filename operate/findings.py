@@ -26,6 +26,9 @@ SKEW_SECONDS = 60
 PARALLEL = 20
 """Functions that may run at once, below which a family in a hurry is throttled. New accounts start with 10."""
 
+AGENTS = 4
+"""Agents that may run at once, below which a family in a hurry waits for models. New accounts may have few vCPUs."""
+
 _RECENT_SECONDS = 3600
 _MANY_PENDING = 10
 
@@ -142,6 +145,37 @@ def of_concurrency(limit: int) -> Finding:
         advice = "Ask for 100 or more: Service Quotas → AWS Lambda → Concurrent executions. It is free."
         return Finding("quotas", "note", f"the account may run {limit} functions at once", advice)
     return Finding("quotas", "good", f"the account may run {limit:,} functions at once")
+
+
+def of_agents(vcpus: Mapping[str, float | None], size: float) -> list[Finding]:
+    """How many agents may run at once in the account.
+
+    Args:
+        vcpus: the quota of each kind of capacity, `Spot` and `On-Demand`; None if Service Quotas does not know it here.
+        size: vCPUs of one agent.
+    """
+    if all(value is not None and value < size for value in vcpus.values()):
+        what = f"an agent takes {size:g} vCPU, and the account has less of Fargate: none can start"
+        return [Finding("quotas", "bad", what, _more_vcpus("each “… vCPU resource count”", size))]
+    return [_of_capacity(kind, value, size) for kind, value in vcpus.items()]
+
+
+def _of_capacity(kind: str, vcpus: float | None, size: float) -> Finding:
+    name = f"Fargate {kind} vCPU resource count"
+    if vcpus is None:
+        advice = f"Look in the console: Service Quotas → AWS Fargate → {name}."
+        return Finding(
+            "quotas", "note", f"Service Quotas does not say how many agents may run on Fargate {kind}", advice
+        )
+    agents = int(vcpus // size)
+    what = f"{agents:,} agents may run at once on Fargate {kind} ({vcpus:g} vCPU)"
+    if agents < AGENTS:
+        return Finding("quotas", "note", f"{what}; then models answer", _more_vcpus(name, size))
+    return Finding("quotas", "good", what)
+
+
+def _more_vcpus(name: str, size: float) -> str:
+    return f"Ask for {AGENTS * size:g} or more: Service Quotas → AWS Fargate → {name}. It is free."
 
 
 def of_alarms(raised: Sequence[str]) -> Finding:

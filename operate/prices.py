@@ -98,10 +98,13 @@ def of_messages(a_day: int, agent_hours: float) -> dict[str, float]:
         "write_units": 36 * turns,
         "read_units": 14 * turns,
         "log_gib": 4500 * turns / GIB,
-        "agent_vcpu_hours": agent_hours,
-        "agent_gib_hours": 2 * agent_hours,
-        "address_hours": agent_hours,
+        **of_agents(agent_hours),
     }
+
+
+def of_agents(hours: float, cpu: int = 1024, memory: int = 2048) -> dict[str, float]:
+    """What agents of a size (in units of 1/1024 vCPU, and MiB) use in so many hours, each with one address."""
+    return {"agent_vcpu_hours": hours * cpu / 1024, "agent_gib_hours": hours * memory / 1024, "address_hours": hours}
 
 
 @dataclass(frozen=True, slots=True)

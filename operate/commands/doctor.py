@@ -15,7 +15,7 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
 from operate import findings
-from operate.aws import translated
+from operate.aws import code_of, translated
 from operate.commands import session
 from operate.commands.looking import failed_events, raised_alarms
 from operate.errors import AccessError, OperateError
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from operate.commands.session import Session
 
 _TOOL_SECONDS = 20
+
+_FARGATE = {"Spot": "L-36FBB829", "On-Demand": "L-3032A538"}
+"""Codes of Service Quotas: how many vCPUs of each kind may run at once, of the account and region."""
 
 
 def doctor(
@@ -151,6 +154,21 @@ def _references(run: Session, image: str) -> set[str] | None:
 def _quotas(run: Session) -> Iterator[Finding]:
     limits = run.operator.aws.client("lambda").get_account_settings()["AccountLimit"]
     yield findings.of_concurrency(int(limits["ConcurrentExecutions"]))
+    given = run.operator.stack.parameters
+    if given.get("AgentImage"):
+        size = int(given.get("AgentCpu") or 1024) / 1024
+        yield from findings.of_agents({kind: _quota(run, code) for kind, code in _FARGATE.items()}, size)
+
+
+def _quota(run: Session, code: str) -> float | None:
+    """What the account has of one of Fargate's quotas; None if Service Quotas does not know it in this region."""
+    try:
+        found = run.operator.aws.client("service-quotas").get_service_quota(ServiceCode="fargate", QuotaCode=code)
+    except ClientError as error:
+        if code_of(error) == "NoSuchResourceException":
+            return None
+        raise
+    return float(found["Quota"]["Value"])
 
 
 def _providers(run: Session) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from assistant.turns.hours import hours
 from assistant.turns.ledger import available_at, limits
 from assistant.turns.model import Used
 from assistant.turns.reporting import until
@@ -16,7 +17,7 @@ from operate.errors import OperateError
 from operate.findings import of_alarms, of_queue, of_stack
 from operate.metering import metrics
 from operate.output import dollars, marked, table
-from operate.prices import aws_prices, costs
+from operate.prices import SPOT_SHARE, aws_prices, costs, of_agents
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,6 +107,7 @@ def cost(context: typer.Context) -> None:
 
     AWS's figures are list prices of us-east-1 times CloudWatch's metrics, which are best effort: the bill is right,
     this is early. "After free" takes off what every account has free in a month, as if nothing else used it.
+    Fargate's hours are the assistant's own count, from ECS's times; whether one was Spot it does not know.
     """
     run = session.of(context)
     operator = run.operator
@@ -116,8 +118,11 @@ def cost(context: typer.Context) -> None:
     asked = list(metrics(operator.stacks.resources()))
     # To the day's end: metrics are asked for by whole days.
     metered = operator.metering.amounts(asked, first, now.replace(hour=0, minute=0, second=0) + timedelta(days=1))
-    arm = operator.stack.parameters.get("Architecture", "arm64") == "arm64"
-    found = costs(metered, aws_prices(arm=arm))
+    given = operator.stack.parameters
+    agents = hours(operator.ledger.entries(), float(given.get("AgentHoursPerMonth") or 0), operator.now())
+    sizes = (int(given.get("AgentCpu") or 1024), int(given.get("AgentMemory") or 2048))
+    arm = given.get("Architecture", "arm64") == "arm64"
+    found = costs({**metered, **of_agents(agents.used / 3600, *sizes)}, aws_prices(arm=arm))
     rows = [
         *((name, "", dollars(spent), dollars(spent)) for name, spent in models.items()),
         *((c.price.title, f"{c.amount:,.1f} {c.price.unit}", dollars(c.gross), dollars(c.net)) for c in found),
@@ -126,6 +131,7 @@ def cost(context: typer.Context) -> None:
     data = {
         "month": f"{now:%Y-%m}",
         "models_micro_dollars": models,
+        "agents": {"hours": agents.used / 3600, "limit": agents.limit, "running": len(agents.running)},
         "aws": [
             {"what": c.price.of, "amount": c.amount, "micro_dollars": round(c.gross), "after_free": round(c.net)}
             for c in found
@@ -135,7 +141,8 @@ def cost(context: typer.Context) -> None:
     run.output.show(
         data,
         table(f"{now:%B %Y}, so far", "used", "list price", "after free", rows=rows, right=(1, 2, 3)),
-        f"\nTogether {dollars(total)}. Not metered here: Fargate, the image's storage, tax.",
+        f"\nTogether {dollars(total)}. Agents ran {agents.used / 3600:,.1f} of {agents.limit:g} hours, "
+        f"priced as Spot at {SPOT_SHARE:.0%} of on demand. Not metered here: the image's storage, tax.",
     )
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
+from moto.core.exceptions import JsonRESTError
+from moto.servicequotas.models import ServiceQuotasBackend
 
 from assistant.turns import texts
 from local.simulators.faults import Fault
@@ -128,6 +131,35 @@ def test_cost_adds_models_and_what_was_metered(system: System, terminal: Termina
     assert metered["gib_seconds"]["amount"] == 500_000
     assert ran["total_micro_dollars"] == 1_230_000 + 400_000 + round(100_000 * 13.3334)
     assert "$1.23" in terminal.run("cost").out
+
+
+def test_cost_counts_the_agents_hours_and_what_runs_now(system: System, terminal: Terminal) -> None:
+    now = datetime.now(UTC)
+    first = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    since = max(first.timestamp(), now.timestamp() - 3600)
+    entry = {
+        "pk": {"S": "LEDGER"},
+        "sk": {"S": "agent"},
+        f"seconds:{now:%Y-%m}": {"N": "36000"},
+        "running:42#7": {"N": f"{since:.0f}"},
+        "seconds:2020-01": {"N": "999999"},
+    }
+    table = system.cloud.resources["RuntimeTable"]
+    system.cloud.client("dynamodb").put_item(TableName=table, Item=entry)
+
+    ran = terminal.run("cost", "--json").data
+    shown = terminal.run("cost").out
+    system.cloud.client("dynamodb").delete_item(TableName=table, Key={key: entry[key] for key in ("pk", "sk")})
+
+    hours = ran["agents"]["hours"]
+    metered = {each["what"]: each for each in ran["aws"]}
+    assert 10 <= hours <= 11.1
+    assert (ran["agents"]["limit"], ran["agents"]["running"]) == (40, 1)
+    assert metered["agent_vcpu_hours"]["amount"] == hours
+    assert metered["agent_gib_hours"]["amount"] == 2 * hours
+    assert metered["address_hours"]["micro_dollars"] == round(hours * 5000)
+    assert "Fargate Spot, CPU" in shown
+    assert "of 40 hours" in shown
 
 
 def test_logs_by_words_by_chat_and_by_turn(system: System, terminal: Terminal) -> None:
@@ -303,6 +335,29 @@ def test_the_doctor_finds_all_well(system: System, terminal: Terminal) -> None:
     assert {"credentials", "clock", "stack", "keys", "bot", "webhook", "people", "alarms", "quotas"} <= links
     assert {f"provider {key.title}" for key in KEYS if key.provider} <= links
     assert "All is well" in terminal.run("doctor").out
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (Mock(return_value={"Value": 6.0}), "3 agents may run at once on Fargate Spot (6 vCPU)"),
+        (None, "does not say how many agents may run on Fargate On-Demand"),  # moto knows none of Fargate's
+        (Mock(side_effect=JsonRESTError("AccessDeniedException", "no")), "may not do GetServiceQuota"),
+    ],
+    ids=["few", "unknown", "denied"],
+)
+def test_the_doctor_looks_at_fargates_quotas_for_the_agent(
+    answer: object, said: str, system: System, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("AgentImage", "agent:1"), ("AgentCpu", "2048")):
+        monkeypatch.setitem(system.cloud._template.parameters, name, value)
+    if answer is not None:
+        monkeypatch.setattr(ServiceQuotasBackend, "get_service_quota", answer)
+
+    found = terminal.run("doctor", "--json").data["findings"]
+
+    quotas = [each for each in found if each["link"] == "quotas"]
+    assert any(said in each["what"] and each["state"] == "note" and each["advice"] for each in quotas), quotas
 
 
 @pytest.mark.parametrize("command", [[], ["webhook"]])
