@@ -15,6 +15,7 @@ from assistant.errors import UpdateInvalid
 from assistant.observability import logger
 from assistant.telegram.responses import webhook_call
 from assistant.telegram.updates import Ignored, read_update
+from assistant.turns.accepting import Moved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,6 +39,10 @@ def handle(
         return {"statusCode": 200}
     if isinstance(update, Ignored):
         logger.info("update ignored", update_id=update.update_id, kind=update.kind)
+        return {"statusCode": 200}
+    if isinstance(update, Moved):
+        followed = accept.follow(update)
+        logger.info("group moved", update_id=update.update_id, chat_id=update.old, to=update.new, followed=followed)
         return {"statusCode": 200}
     response = accept(update)
     logger.info(

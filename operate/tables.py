@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from assistant.stores import schema
-from assistant.stores.dynamodb import from_item, to_item
+from assistant.stores.dynamodb import Update, from_item, to_item
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from assistant.stores.dynamodb import Table, Value
+    from assistant.stores.dynamodb import Plain, Table, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,25 +22,35 @@ class People:
 
     def allowed(self) -> Mapping[str, str]:
         """Who may talk to the assistant: ids with the notes kept of them."""
-        found = self.table.query(schema.ALLOWED, " ", "~")
-        return {str(item["sk"]): str(item.get("note", "")) for item in found}
+        return {str(item["sk"]): _note(item) for item in self._listed()}
 
     def allow(self, who: str, note: str) -> None:
         """Put somebody on the list, or change the note."""
-        self._put(schema.ALLOWED, who, {"note": note or None})
+        self.table.update(schema.ALLOWED, who, Update(put={"note": note}))
 
     def deny(self, who: str) -> bool:
-        """Take somebody off the list; False if they were not on it."""
-        gone = self.table.client.delete_item(**self.table.key(schema.ALLOWED, who), ReturnValues="ALL_OLD")
-        return "Attributes" in gone
+        """Take somebody off the list, a group under each of its ids; False if they were not on it."""
+        listed = {str(item["sk"]): str(item.get("chat", item["sk"])) for item in self._listed()}
+        gone = [each for each, first in listed.items() if first == listed.get(who)]
+        for each in gone:
+            self.table.client.delete_item(**self.table.key(schema.ALLOWED, each))
+        return bool(gone)
 
     def set_owner(self, chat_id: int) -> None:
         """Have notices and alarms sent to that chat."""
         self._put(schema.SETTINGS, schema.OWNER, {"chat_id": chat_id})
 
+    def _listed(self) -> Sequence[Plain]:
+        return self.table.query(schema.ALLOWED, " ", "~")
+
     def _put(self, pk: str, sk: str, values: Mapping[str, Value | None]) -> None:
         item = {**to_item(values), **to_item({"pk": pk, "sk": sk})}
         self.table.client.put_item(TableName=self.table.name, Item=item)
+
+
+def _note(item: Plain) -> str:
+    former = f"was {item['chat']} before it became a supergroup" if "chat" in item else ""
+    return "; ".join(filter(None, (str(item.get("note", "")), former)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,7 @@ class TelegramSimulator:
         deleted: Ids of the messages that were deleted, in order.
         blocked_by: Chats that blocked the bot.
         unknown_chats: Chats that the bot has never met.
+        moved: Groups that became supergroups: their old ids, and the new ones.
         webhook: What `setWebhook` set.
         slow_s: How late `TelegramFault.SLOW` answers, in real seconds.
         retry_after_s: What `TelegramFault.THROTTLED` says, in seconds.
@@ -102,6 +103,7 @@ class TelegramSimulator:
         self.deleted: list[int] = []
         self.blocked_by: set[int] = set()
         self.unknown_chats: set[int] = set()
+        self.moved: dict[int, int] = {}
         self.webhook = Webhook()
         self._token = token
         self._message_ids = itertools.count(1)
@@ -343,6 +345,9 @@ class TelegramSimulator:
             raise bad_request("chat_id is empty")
         if chat_id in self.unknown_chats:
             raise bad_request("chat not found")
+        if chat_id in self.moved:
+            said = "Bad Request: group chat was upgraded to a supergroup chat"
+            raise RefusedError(400, said, {"migrate_to_chat_id": self.moved[chat_id]})
         if chat_id in self.blocked_by:
             raise RefusedError(403, "Forbidden: bot was blocked by the user")
         return chat_id

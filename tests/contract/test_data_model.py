@@ -420,6 +420,7 @@ def _noted(world: World) -> None:
     world.runtime.client.put_item(TableName=world.runtime.name, Item=owner)
     item = {"pk": {"S": "ALLOWED"}, "sk": {"S": "77"}, "note": {"S": "a friend"}}
     world.runtime.client.put_item(TableName=world.runtime.name, Item=item)
+    world.access.follow("77", "-10077")
 
 
 SCENARIO = (

@@ -361,6 +361,34 @@ def test_an_allowed_group_is_answered(hook: Hook, name: str) -> None:
     assert len(hook.inbox(str(GROUP_ID))) == 1
 
 
+def test_a_group_that_became_a_supergroup_goes_on_as_the_same(hook: Hook) -> None:
+    hook.allow(-5)
+
+    assert hook.post(UPDATES["migrated"]) is None
+    assert hook.post(UPDATES["migrated"], again=True) is None
+    hook.requests.clear()
+    assert hook.post(UPDATES["group_mention"]) == TYPING | {"chat_id": GROUP_ID}
+    assert len(hook.inbox("-5")) == 1  # with all that was said before
+    assert hook.inbox(str(GROUP_ID)) == []
+    assert hook.requests.count("GetItem") == 3  # the sender, the group, and what it was
+
+
+def test_a_group_that_was_not_allowed_is_not_as_a_supergroup_either(hook: Hook) -> None:
+    hook.post(UPDATES["migrated"])
+
+    assert str(GROUP_ID) in hook.post(UPDATES["group_mention"])["text"]
+
+
+def test_a_group_whose_first_id_is_denied_is_denied(hook: Hook) -> None:
+    hook.allow(-5)
+    hook.post(UPDATES["migrated"])
+
+    runtime = hook.world.runtime
+    runtime.client.delete_item(**runtime.key("ALLOWED", "-5"))
+
+    assert str(GROUP_ID) in hook.post(UPDATES["group_mention"])["text"]
+
+
 def test_a_topic_is_answered_in_its_topic(hook: Hook) -> None:
     hook.allow(GROUP_ID)
 

@@ -138,6 +138,31 @@ def test_a_group_sees_one_message_grow_into_the_answer(system: System) -> None:
     assert system.at_rest(group)
 
 
+def test_a_group_that_becomes_a_supergroup_in_the_middle_is_answered_there_and_goes_on(system: System) -> None:
+    """Under one id for all that is kept, and in the chat that there is."""
+    user = system.chat()
+    telegram, updates = system.outside.telegram, system.outside.updates
+    hold = system.outside.providers["copilot"]
+    hold.slow_s = 1.0
+    hold.order(Fault.TRICKLE)
+
+    group = say_in_group(system, user)
+    supergroup = group - 10**12
+    telegram.moved[group] = supergroup
+    system.insist(updates.migration(group, supergroup, user_id=user))
+    system.settle()
+    system.insist(updates.text(supergroup, f"@{BOT_USERNAME} and then?", user_id=user))
+    system.settle()
+
+    first, second = telegram.sent_to(supergroup)
+    expect_whole(first.text, "copilot")
+    assert "and then?" in second.text
+    assert telegram.sent_to(group) == []
+    assert system.items(supergroup) == {}
+    assert f"TURN#{2:010}" in system.items(group)
+    assert system.cloud.denied == []
+
+
 def test_what_broke_off_in_a_group_is_answered_in_the_same_message(system: System) -> None:
     user = system.chat()
     copilot = system.outside.providers["copilot"]

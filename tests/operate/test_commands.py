@@ -56,6 +56,23 @@ def test_a_group_is_allowed_after_two_dashes(terminal: Terminal) -> None:
     assert terminal.run("allow", "--", "@ada").code == 2
 
 
+def test_a_group_that_became_a_supergroup_is_listed_so_and_denied_under_both_ids(
+    system: System, terminal: Terminal
+) -> None:
+    terminal.run("allow", "--note", "club", "--", "-6001")
+    system.insist(system.outside.updates.migration(-6001, -1000000006001, user_id=42))
+
+    listed = {each["id"]: each["note"] for each in terminal.run("allow", "--json").data["allowed"]}
+    terminal.run("allow", "--note", "book club", "--", "-1000000006001")
+    again = terminal.run("allow").out
+    denied = terminal.run("deny", "--", "-1000000006001")
+
+    assert listed["-1000000006001"] == "club; was -6001 before it became a supergroup"
+    assert "book club; was -6001" in again
+    assert denied.code == 0
+    assert "-6001" not in terminal.run("allow").out
+
+
 def test_the_owner_is_told_of_alarms(system: System, terminal: Terminal) -> None:
     owner = system.chat()
 

@@ -149,7 +149,6 @@ def refusal(status: int, description: str, **parameters: Any) -> httpx.Response:
         pytest.param(refusal(400, "Bad Request: chat not found"), DeliveryRefused, id="400"),
         pytest.param(refusal(403, "Forbidden: bot was blocked by the user"), DeliveryRefused, id="403"),
         pytest.param(refusal(400, f"Bad Request: can't parse {TEXT}"), DeliveryRefused, id="400 that quotes"),
-        pytest.param(refusal(400, "upgraded", migrate_to_chat_id=-100), DeliveryRefused, id="400 migrated"),
         pytest.param(httpx.Response(413, html=f"<html>{TEXT}"), DeliveryRefused, id="413 HTML"),
         pytest.param(refusal(500, "Internal Server Error"), DeliveryUncertain, id="500"),
         pytest.param(httpx.Response(502, html="<html>"), DeliveryUncertain, id="502"),
@@ -278,6 +277,47 @@ def test_the_token_is_neither_logged_nor_shown(messenger: TelegramMessenger, cap
 
     for secret in (TOKEN, TEXT):
         assert secret not in caplog.text + repr(messenger)
+
+
+# --- a group that became a supergroup
+
+
+def moving(request: httpx.Request) -> httpx.Response:
+    """As Telegram answers: an id that a group had is refused with the one it has."""
+    sent = request.content.decode()
+    if "-1005" in sent:
+        return httpx.Response(200, json=SENT)
+    return refusal(400, "Bad Request: group chat was upgraded to a supergroup chat", migrate_to_chat_id=-1005)
+
+
+def test_a_group_is_written_to_where_it_is_now(messenger: TelegramMessenger, telegram: Telegram) -> None:
+    telegram.answer = moving
+
+    messenger.send("-5", TEXT, thread_id=None, reply_to=3)
+    messenger.send("-5", TEXT, thread_id=None, reply_to=None)
+    assert messenger.revise("-5", 7, TEXT)
+    messenger.withdraw("-5", 7)
+
+    assert [call["chat_id"] for call in telegram.calls()] == [-5, -1005, -1005, -1005, -1005]  # learnt once
+    assert telegram.calls()[0] | {"chat_id": -1005} == telegram.calls()[1]
+
+
+def test_a_file_follows_its_group(messenger: TelegramMessenger, telegram: Telegram) -> None:
+    telegram.answer = moving
+
+    messenger.send_document("-5", Document("a.txt", b"all of it"), caption="", thread_id=None, reply_to=None)
+
+    assert len(telegram.requests) == 2
+    assert b"all of it" in telegram.requests[1].content
+
+
+def test_a_group_that_is_nowhere_is_asked_for_twice_and_no_more(
+    messenger: TelegramMessenger, telegram: Telegram
+) -> None:
+    telegram.answer = lambda _: refusal(400, "upgraded to a supergroup", migrate_to_chat_id=-100)
+
+    assert type(failed(messenger)) is DeliveryRefused
+    assert len(telegram.requests) == 2
 
 
 def test_parts_fit_into_messages(messenger: TelegramMessenger) -> None:

@@ -13,12 +13,12 @@ from telegram import Chat, Message, MessageEntity, User
 
 from assistant.errors import UpdateInvalid
 from assistant.telegram.updates import KINDS, LONGEST_BODY, Ignored, read_update
-from assistant.turns.accepting import Incoming
+from assistant.turns.accepting import Incoming, Moved
 from tests import payloads
 from tests.payloads import BOT, GROUP, GROUP_ID, MESSAGE_ID, UPDATE_ID, UPDATES, USER_ID, written
 
 
-def read(update: dict[str, Any], bot: str = BOT) -> Incoming | Ignored:
+def read(update: dict[str, Any], bot: str = BOT) -> Incoming | Moved | Ignored:
     return read_update(json.dumps(update, ensure_ascii=False).encode(), bot)
 
 
@@ -177,7 +177,6 @@ def test_every_kind_is_known_by_its_field() -> None:
         ("members_joined", "service message"),
         ("member_left", "service message"),
         ("pinned", "service message"),
-        ("migrated", "service message"),
         ("forum_topic_created", "service message"),
         ("group_anonymous_admin", "not from a user"),
         ("group_linked_channel", "not from a user"),
@@ -185,6 +184,13 @@ def test_every_kind_is_known_by_its_field() -> None:
 )
 def test_what_is_ignored(name: str, kind: str) -> None:
     assert read(UPDATES[name]) == Ignored(UPDATE_ID, kind)
+
+
+def test_a_group_that_became_a_supergroup_is_told_of_in_both() -> None:
+    told_in_the_new = payloads.message(GROUP, None, migrate_from_chat_id=-5)
+
+    assert read(UPDATES["migrated"]) == Moved(UPDATE_ID, "-5", str(GROUP_ID))
+    assert read(payloads.update(message=told_in_the_new)) == Moved(UPDATE_ID, "-5", str(GROUP_ID))
 
 
 def test_what_nobody_or_a_bot_wrote_is_ignored() -> None:

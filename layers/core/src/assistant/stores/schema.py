@@ -75,7 +75,7 @@ ITEMS = (
         frozenset({"number", "generation", "key", "digest", "created_at", "files", "bytes", "left_out", "turn"}),
     ),
     Item("Reminder", "Runtime", _names(Reminder)),
-    Item("Allowed", "Runtime", frozenset({"note"})),
+    Item("Allowed", "Runtime", frozenset({"note", "chat"})),
     Item("StrangerMark", "Runtime", frozenset({"ttl"})),
 )
 

@@ -59,6 +59,7 @@ logging.getLogger("httpx").setLevel(logging.WARNING)
 
 class _Parameters(msgspec.Struct):
     retry_after: float | None = None
+    migrate_to_chat_id: int | None = None
 
 
 class _Result(msgspec.Struct):
@@ -81,6 +82,7 @@ class BotApi:
         token: gives the bot's token when it is needed; it is part of every address, so addresses are never logged.
         timeout: of each call.
         wanted: asked right before each call; one that is not wanted any more is not made (DeliveryFailed).
+        moved: groups that became supergroups, old id to new, as Telegram says when it is asked for the old one.
     """
 
     http: httpx.Client
@@ -88,6 +90,7 @@ class BotApi:
     token: Callable[[], str]
     timeout: httpx.Timeout
     wanted: Callable[[], bool] = lambda: True
+    moved: dict[int, int] = field(default_factory=dict)
 
     def call(self, method: str, parameters: Mapping[str, Any]) -> int | None:
         """Call a method; gives the id of the message it made, if any.
@@ -132,6 +135,20 @@ class BotApi:
     def _post(
         self, method: str, parameters: Mapping[str, Any], *, always: bool = False, file: Mapping[str, Any] | None = None
     ) -> httpx.Response:
+        """Post it where the chat is now: an id that a group no longer has is refused, so nothing is done twice."""
+        chat_id = int(parameters["chat_id"])
+        here = self.moved.get(chat_id, chat_id)
+        response = self._post_once(method, {**parameters, "chat_id": here}, always=always, file=file)
+        refused = response.status_code == httpx.codes.BAD_REQUEST
+        there = _result(response).parameters.migrate_to_chat_id if refused else None
+        if there is None:
+            return response
+        self.moved[chat_id] = there
+        return self._post_once(method, {**parameters, "chat_id": there}, always=always, file=file)
+
+    def _post_once(
+        self, method: str, parameters: Mapping[str, Any], *, always: bool, file: Mapping[str, Any] | None
+    ) -> httpx.Response:
         address = f"{self.url}/bot{self.token().strip()}/{method}"  # may have taken a while
         if not always and not self.wanted():
             raise DeliveryFailed("it is no longer wanted")
@@ -161,6 +178,7 @@ class TelegramMessenger:
         token: gives the bot's token when it is needed.
         pace: how often what is shown while an answer is written.
         timer: measures that.
+        moved: groups that became supergroups, as far as this process was told.
     """
 
     http: httpx.Client
@@ -168,6 +186,7 @@ class TelegramMessenger:
     token: Callable[[], str]
     pace: Pace = field(default_factory=Pace)
     timer: Timer = field(default_factory=MonotonicTimer)
+    moved: dict[int, int] = field(default_factory=dict)
 
     def parts(self, text: str) -> list[str]:
         """Cut a text into messages of at most 4096 UTF-16 units."""
@@ -218,12 +237,12 @@ class TelegramMessenger:
 
         Failing to do so is no failure.
         """
-        bot = partial(BotApi, self.http, self.url, self.token, PREVIEW_TIMEOUT)
+        bot = partial(BotApi, self.http, self.url, self.token, PREVIEW_TIMEOUT, moved=self.moved)
         address = _address(chat_id, thread_id)
         return Composing(bot, address, preview, wanted=wanted, pace=self.pace, timer=self.timer)
 
     def _api(self, timeout: httpx.Timeout) -> BotApi:
-        return BotApi(self.http, self.url, self.token, timeout)
+        return BotApi(self.http, self.url, self.token, timeout, moved=self.moved)
 
 
 def _address(chat_id: str, thread_id: int | None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from assistant.errors import UpdateInvalid
-from assistant.turns.accepting import Incoming
+from assistant.turns.accepting import Incoming, Moved
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,6 +69,8 @@ class _Message(msgspec.Struct):
     entities: list[_Entity] = []
     caption_entities: list[_Entity] = []
     reply_to_message: _Answered | None = None
+    migrate_to_chat_id: Id | None = None
+    migrate_from_chat_id: Id | None = None
 
 
 class _Update(msgspec.Struct):
@@ -89,7 +91,7 @@ _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _COMMAND = re.compile(r"/([A-Za-z0-9_]{1,32})(?:@([A-Za-z0-9_]+))?(?=\s|$)")
 
 
-def read_update(body: bytes, bot_username: str) -> Incoming | Ignored:
+def read_update(body: bytes, bot_username: str) -> Incoming | Moved | Ignored:
     """Read an update.
 
     Args:
@@ -112,10 +114,20 @@ def read_update(body: bytes, bot_username: str) -> Incoming | Ignored:
         return Ignored(update.update_id, next((field for field in fields if field != "update_id"), "empty"))
     kind: str | None = "text" if message.text is not None else next((k for k in KINDS if k in message_fields), None)
     if kind is None:
-        return Ignored(update.update_id, "service message")
+        return _service(update.update_id, message)
     if message.sender is None or message.sender.is_bot or message.sender_chat is not None:
         return Ignored(update.update_id, "not from a user")
     return _incoming(update.update_id, message, message.sender, kind, bot_username.lower())
+
+
+def _service(update_id: int, message: _Message) -> Moved | Ignored:
+    """What Telegram itself says. Of a group that becomes a supergroup it tells both: in the old one and in the new."""
+    here = str(message.chat.id)
+    if message.migrate_to_chat_id is not None:
+        return Moved(update_id, here, str(message.migrate_to_chat_id))
+    if message.migrate_from_chat_id is not None:
+        return Moved(update_id, str(message.migrate_from_chat_id), here)
+    return Ignored(update_id, "service message")
 
 
 def _incoming(update_id: int, message: _Message, sender: _User, kind: str, bot: str) -> Incoming:

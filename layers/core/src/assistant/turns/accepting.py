@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
@@ -58,6 +58,15 @@ class Incoming:
 
 
 @dataclass(frozen=True, slots=True)
+class Moved:
+    """A group became a supergroup: Telegram gave it another id, under which it writes and is written to from now on."""
+
+    update_id: int
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
 class Say:
     """Answer this text at once, in the response to the webhook."""
 
@@ -109,10 +118,21 @@ class Acceptance:
         """
         if not incoming.addressed:
             return Silence()
-        who = [incoming.sender_id, incoming.chat_id] if incoming.group else [incoming.sender_id]
-        if not self.access.allowed(who):
+        chat_id = self._admitted(incoming)
+        if chat_id is None:
             return self._refuse(incoming)
+        incoming = replace(incoming, chat_id=chat_id)
         return self._store(incoming) if self._waits_its_turn(incoming) else self._answer_at_once(incoming)
+
+    def follow(self, moved: Moved) -> bool:
+        """Take a group for the same under its new id; again changes nothing. False if it is not allowed."""
+        return self.access.follow(moved.old, moved.new)
+
+    def _admitted(self, incoming: Incoming) -> str | None:
+        """Under which id the chat is kept; None if this sender, or this group, may not talk."""
+        if not self.access.allowed([incoming.sender_id]):
+            return None
+        return self.access.chat(incoming.chat_id) if incoming.group else incoming.chat_id
 
     def _waits_its_turn(self, incoming: Incoming) -> bool:
         match incoming.command:

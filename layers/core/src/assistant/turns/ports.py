@@ -158,6 +158,14 @@ class Access(Protocol):
         """Whether every one of these users and groups is on the list."""
         ...
 
+    def chat(self, group_id: str) -> str | None:
+        """Under which id a group is kept: the first that it had; None if it is not allowed."""
+        ...
+
+    def follow(self, old: str, new: str) -> bool:
+        """Allow a group under the id that Telegram gave it; False if it was not under the old one."""
+        ...
+
     def greet_stranger(self, user_id: str) -> bool:
         """Mark that a stranger is told today how to be allowed; False if they have been."""
         ...
