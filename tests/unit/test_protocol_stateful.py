@@ -233,8 +233,8 @@ class WatchedStops(DynamoStops):
     dropped: ClassVar[Counter[str]] = Counter()
     stopped: ClassVar[set[tuple[str, int]]] = set()
 
-    def stop(self, chat_id: str, update_id: int, chat: Chat, turn: Turn) -> Stopped:
-        done = super().stop(chat_id, update_id, chat, turn)
+    def stop(self, chat_id: str, update_id: int, chat: Chat, turn: Turn, *, unsaid: bool) -> Stopped:
+        done = super().stop(chat_id, update_id, chat, turn, unsaid=unsaid)
         if done is Stopped.NOW:
             self.stopped.add((chat_id, turn.number))
         return done

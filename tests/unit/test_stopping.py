@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -207,6 +208,81 @@ def test_what_a_parked_turn_is_just_saying_is_said_once_and_it_is_not_asked_agai
     assert (world.turn().status, idle(world)) == (TurnStatus.FAILED, True)
 
 
+def test_a_promise_that_was_not_sent_yet_is_not_sent(world: World) -> None:
+    turn = prepared(world)
+    for provider in world.chain.providers:
+        world.ledger.block(provider, cause="quota", until=int(world.clock.now()) + 3600)
+    world.report(turn)
+
+    assert stop(world) == Say(texts.stopped(parked=True, waiting=False))
+
+    assert world.deliver(turn).next == "done"
+    world.clock.advance(7200)
+    assert (world.sweep(), world.texts()) == ([], [])
+    assert (world.turn().status, world.turn().reply, idle(world)) == (TurnStatus.FAILED, None, True)
+
+
+def test_a_reminder_that_a_parked_turn_is_about_to_say_is_said(world: World) -> None:
+    world.say("/remind in 1 minute tea")
+    turn = prepared(world)
+    for provider in world.chain.providers:
+        world.ledger.block(provider, cause="quota", until=int(world.clock.now()) + 3600)
+    world.report(turn)
+    world.deliver(turn)
+    world.clock.advance(61)
+    world.ring()
+    world.prepare(world.executions.started[-1])
+
+    assert stop(world) == Say(texts.stopped(parked=True, waiting=False))
+
+    world.run()
+    assert "tea" in world.texts()[-1]
+
+
+@pytest.mark.parametrize("call", range(1, 5))
+@pytest.mark.parametrize("first", ["apology", "stop"])
+def test_wherever_an_apology_and_a_stop_meet_it_is_said_whole_or_not_at_all(first: str, call: int) -> None:
+    with a_world(own_client=True) as world:
+        turn = prepared(world)
+        for provider in world.chain.providers:
+            world.ledger.block(provider, cause="quota", until=int(world.clock.now()) + 3600)
+        world.report(turn)
+        said: list[Response] = []
+        begun: list[bool] = []
+
+        def stopping() -> None:
+            said.append(stop(world))
+            begun.append(world.turn().sending is not None or world.turn().sent > 0)
+
+        acts: list[Callable[[], object]] = [lambda: delivered(world, turn), stopping]
+        one, other = acts if first == "apology" else acts[::-1]
+        left = [other]
+        calls = count(1)
+
+        def meet(**_: object) -> None:
+            if left and next(calls) == call:
+                left.pop()()
+
+        world.conversations.client.meta.events.register("before-call.dynamodb", meet)
+        one()
+        if left:
+            left.pop()()
+        delivered(world, turn)
+        world.run()
+
+        assert said == [Say(texts.stopped(parked=True, waiting=False))]
+        assert [text.startswith(texts.PARKED) for text in world.texts()[:1]] == [True for each in begun if each]
+        assert (world.turn().status, idle(world)) == (TurnStatus.FAILED, True)
+
+
+def delivered(world: World, turn: TurnClaim) -> None:
+    """As the state does: a delivery that finds another at work is tried again."""
+    for _ in range(3):
+        with contextlib.suppress(StoreContended):
+            world.deliver(turn)
+            return
+
+
 def test_reminders_that_are_due_are_said_all_the_same(world: World) -> None:
     world.say("/remind in 1 minute tea")
     world.clock.advance(61)
@@ -274,10 +350,10 @@ def test_what_happens_in_between_is_looked_at_again(
     once = [happen[happening]]
     stops = type(world.stops).stop
 
-    def interrupted(*args: Any) -> Stopped:
+    def interrupted(*args: Any, **how: Any) -> Stopped:
         if once:
             once.pop()()
-        return stops(*args)
+        return stops(*args, **how)
 
     monkeypatch.setattr(type(world.stops), "stop", interrupted)
 
@@ -288,7 +364,7 @@ def test_what_happens_in_between_is_looked_at_again(
 
 def test_a_chat_that_does_not_keep_still_is_said_to_be_contended(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     prepared(world)
-    monkeypatch.setattr(type(world.stops), "stop", lambda *_: Stopped.CHANGED)
+    monkeypatch.setattr(type(world.stops), "stop", lambda *_, **__: Stopped.CHANGED)
 
     with pytest.raises(StoreContended):
         stop(world)

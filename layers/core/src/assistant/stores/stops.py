@@ -27,25 +27,28 @@ class DynamoStops:
     table: Table
     clock: Clock
 
-    def stop(self, chat_id: str, update_id: int, chat: Chat, turn: Turn) -> Stopped:
+    def stop(self, chat_id: str, update_id: int, chat: Chat, turn: Turn, *, unsaid: bool) -> Stopped:
         """OPEN or PARKED → FAILED, and the chat is nobody's: due at once if there is more to do.
 
         The epoch grows, so that whoever had the chat can do nothing with it any more. What a parked turn is just
         saying, its apology or a reminder, is said to its end: by the next execution, which finds what was sent.
+        `unsaid`: nothing of it was sent, and it is not to be.
         """
+        says = turn.reply is not None and not unsaid
         now = int(self.clock.now())
         ended: dict[str, Value | None] = {"status": TurnStatus.FAILED, "retry_at": None}
         over: dict[str, Value | None] = {}
-        if turn.reply is None:
-            ended["ttl"] = now + KEPT_SECONDS
+        if not says:
+            ended |= {"reply": None, "ttl": now + KEPT_SECONDS}
             over = {"open_turn": None, "failed_turn": turn.number}
         the_turn = Update(
             put=ended,
-            condition="#status = :was AND epoch = :epoch",
+            condition="#status = :was AND epoch = :epoch"
+            + (" AND attribute_not_exists(sending) AND sent = :none" if unsaid else ""),
             names={"#status": "status"},
-            values={"was": turn.status, "epoch": turn.epoch},
+            values={"was": turn.status, "epoch": turn.epoch, **({"none": 0} if unsaid else {})},
         )
-        free = released(now if chat.waiting or turn.reply is not None else None)
+        free = released(now if chat.waiting or says else None)
         the_chat = Update(
             put={**free, **over, "claim_epoch": chat.claim_epoch + 1},
             condition=(

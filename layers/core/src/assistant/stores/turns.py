@@ -154,7 +154,8 @@ class DynamoTurns:
         if uncertain:
             put["ambiguous"] = True
         if after is None:
-            return self._mark(turn, put, "attribute_not_exists(sending) AND sent = :part", {"part": part})
+            as_read = "attribute_exists(reply) AND attribute_not_exists(sending) AND sent = :part"
+            return self._mark(turn, put, as_read, {"part": part})
         return self._mark(turn, put, "sending = :after", {"after": after})
 
     def unmark_sending(self, turn: TurnClaim, *, part: int, deliver_after: int | None) -> bool:

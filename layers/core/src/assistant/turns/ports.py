@@ -70,8 +70,11 @@ class Inbox(Protocol):
 class Stops(Protocol):
     """What /stop writes: once per update, in one transaction, or CHANGED if things are not as they were read."""
 
-    def stop(self, chat_id: str, update_id: int, chat: Chat, turn: Turn) -> Stopped:
-        """End an open or parked turn without an answer, and take the chat from whoever holds it."""
+    def stop(self, chat_id: str, update_id: int, chat: Chat, turn: Turn, *, unsaid: bool) -> Stopped:
+        """End an open or parked turn without an answer, and take the chat from whoever holds it.
+
+        `unsaid`: what it was about to say, of which nothing was sent, is not said.
+        """
         ...
 
     def drop(self, chat_id: str, update_id: int, messages: Sequence[InboxMessage]) -> Stopped:

@@ -81,9 +81,10 @@ class Stopping:
         chat, inbox = self.turns.waiting(chat_id, limit=MOST_DROPPED)
         turn = None if chat.open_turn is None else self.turns.read(chat_id, chat.open_turn)
         if turn is not None and turn.status in _STOPPABLE and turn.reminder is None:
-            stopped = self.stops.stop(chat_id, update_id, chat, turn)
+            unsaid = _promises(turn)
+            stopped = self.stops.stop(chat_id, update_id, chat, turn, unsaid=unsaid)
             if stopped is Stopped.NOW:
-                self._let_go(chat_id, turn, more=chat.waiting > 0 or turn.reply is not None)
+                self._let_go(chat_id, turn, more=chat.waiting > 0 or (turn.reply is not None and not unsaid))
             return stopped, texts.stopped(parked=turn.status == TurnStatus.PARKED, waiting=chat.waiting > 0)
         written = [message for message in inbox if message.kind != "reminder"]
         if turn is None and written:
@@ -96,3 +97,9 @@ class Stopping:
             self.waking.wake(chat_id)
         if self.agent is not None and turn.status == TurnStatus.OPEN:
             self.agent(TurnClaim(ChatClaim(chat_id, turn.epoch), turn.number))
+
+
+def _promises(turn: Turn) -> bool:
+    """Whether its apology, which says when it is asked again, is still to be sent: that would not be true any more."""
+    unsent = turn.sending is None and turn.sent == 0
+    return unsent and turn.reply is not None and turn.reply.startswith(texts.PARKED)

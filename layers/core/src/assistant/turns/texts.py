@@ -290,14 +290,15 @@ def too_many(limit: int) -> str:
     )
 
 
+PARKED = "I am sorry: none of the language models can answer right now. I will ask again by myself"
+"""How the apology of a parked turn begins, and nothing else that a turn says."""
+
+
 def parked(retry_at: int, now: int) -> str:
     """The apology for a question that is asked again by itself at `retry_at`."""
     at = datetime.fromtimestamp(retry_at, UTC)
     day = "" if at.date() == datetime.fromtimestamp(now, UTC).date() else f" on {at:%-d %B}"
-    return (
-        "I am sorry: none of the language models can answer right now. "
-        f"I will ask again by myself soon after {at:%H:%M} UTC{day}. You need not do anything; /retry asks at once."
-    )
+    return f"{PARKED} soon after {at:%H:%M} UTC{day}. You need not do anything; /retry asks at once."
 
 
 def dollars(micro_dollars: int) -> str:
