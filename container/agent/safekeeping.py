@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -58,6 +59,7 @@ class Safekeeping:
         keep: what backs up after that restore.
         stop: has a restore or backup that is under way end at its next step; may be called from anywhere.
         owner: who is told.
+        is_news: notes what the owner is told of a restore that failed; False if it was the last that they were.
         clock: the time.
         threads: where what blocks runs.
         log: takes a message and fields.
@@ -71,6 +73,7 @@ class Safekeeping:
         *,
         stop: Callable[[], None],
         owner: Owner,
+        is_news: Callable[[str], bool],
         clock: Clock,
         threads: Threads,
         log: Callable[..., None],
@@ -81,6 +84,7 @@ class Safekeeping:
         self._keep = keep
         self._stop = stop
         self._owner = owner
+        self._is_news = is_news
         self._clock = clock
         self._threads = threads
         self._log = log
@@ -103,7 +107,8 @@ class Safekeeping:
             restored = await self._surely_restored()
         except Exception as error:
             self._log("the workspace could not be restored", error=type(error).__name__, reason=_reason(error))
-            await self._tell("workspace_unreadable", _reason(error))
+            if await self._untold(_reason(error)):
+                await self._tell("workspace_unreadable", _reason(error))
             raise
         else:
             self._keeper, self._contained = self._keep(restored), restored.contained
@@ -192,6 +197,14 @@ class Safekeeping:
         if self._failures == PATIENCE:
             await self._tell("backups_fail", _reason(error))
             self._told = True
+
+    async def _untold(self, reason: str) -> bool:
+        """Whether the owner does not know it today: each message that comes starts another agent, which fails again."""
+        today = f"{datetime.fromtimestamp(self._clock.now(), UTC):%Y-%m-%d}"
+        try:
+            return await self._threads(self._is_news, f"{today} {reason}")
+        except _AWS_ERRORS:
+            return True
 
     async def _tell(self, kind: NoticeKind, reason: str) -> None:
         with contextlib.suppress(*_AWS_ERRORS):

@@ -8,6 +8,7 @@ import secrets as random_tokens
 import socket
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -274,6 +275,7 @@ def safekeeping(
         ),
         stop=transfers.stop,
         owner=owner,
+        is_news=partial(snapshots.is_news, generation),
         clock=clock,
         threads=threads,
         log=log,

@@ -43,6 +43,7 @@ class Keeps:
             lambda _: self._back_up,
             stop=self._stop,
             owner=self,
+            is_news=self._is_news,
             clock=cloud.clock,
             threads=self.threads,
             log=lambda message, **fields: self.log.append((message, fields)),
@@ -50,6 +51,10 @@ class Keeps:
 
     def tell(self, notice: Notice) -> None:
         self.told.append(notice)
+
+    def _is_news(self, said: str) -> bool:
+        self._fail()
+        return self.cloud.snapshots().is_news(self.machine.generation, said)
 
     def _stop(self) -> None:
         self.stopped = True
@@ -135,6 +140,38 @@ async def test_a_restore_that_fails_is_told_to_the_owner_and_nothing_is_kept_aft
     assert "diary" not in str(keeps.log)
     assert await keeps.safe.contained() == Contained()
     assert not await keeps.safe.back_up(Contained())
+
+
+async def test_the_owner_is_told_of_it_once_a_day_and_reason(keeps: Keeps, cloud: Cloud) -> None:
+    async def fail(reason: str) -> None:
+        keeps.trouble = [SnapshotUnreadable(reason)]
+        with pytest.raises(SnapshotUnreadable):
+            await keeps.safe.restore()
+
+    await fail("a content is missing")
+    await fail("a content is missing")
+    await fail("a content is another")
+    cloud.clock.moment += 86400
+    await fail("a content is another")
+
+    assert [one.reason for one in keeps.told] == ["a content is missing", *["a content is another"] * 2]
+
+
+async def test_what_can_not_be_noted_is_told(keeps: Keeps) -> None:
+    keeps.trouble = [SnapshotUnreadable("a content is missing"), refused("AccessDeniedException")]
+    with pytest.raises(SnapshotUnreadable):
+        await keeps.safe.restore()
+
+    assert len(keeps.told) == 1
+
+
+async def test_of_a_container_that_was_replaced_nothing_is_told(keeps: Keeps, cloud: Cloud) -> None:
+    cloud.begin()
+    keeps.trouble = [SnapshotUnreadable("a content is missing")]
+    with pytest.raises(SnapshotUnreadable):
+        await keeps.safe.restore()
+
+    assert keeps.told == []
 
 
 async def test_a_restore_that_aws_never_lets_through_fails(keeps: Keeps) -> None:

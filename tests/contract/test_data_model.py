@@ -383,6 +383,7 @@ def _backed_up(world: World) -> None:
     head = snapshots.head(CHAT)
     snapshot = Snapshot(1, head.generation, "0000000001-0000000001-f.json", "f", int(world.clock.now()), 1, 2, 0, 3)
     assert snapshots.commit(Generation(CHAT, head.generation), snapshot, head)
+    assert snapshots.is_news(Generation(CHAT, head.generation), "2026-11-27 a content is missing")
     snapshots.raise_epoch(CHAT)
     snapshots.forget(CHAT, by="u1", now=int(world.clock.now()))
     snapshots.drop(CHAT, 1)

@@ -59,6 +59,18 @@ class DynamoSnapshots:
         )
         return refused is None
 
+    def is_news(self, generation: Generation, said: str) -> bool:
+        """Note what the owner is told of a workspace that can't be read; False if that was the last that they were."""
+        noted = Update(
+            put={"unreadable_told": said},
+            condition=(
+                "generation = :generation AND (attribute_not_exists(unreadable_told) OR unreadable_told <> :said)"
+            ),
+            values={"generation": generation.number, "said": said},
+        )
+        partition = schema.agent_partition(generation.chat_id)
+        return not isinstance(self.table.update(partition, schema.AGENT_ITEM, noted), Refused)
+
     def listed(self, chat_id: str) -> Sequence[Snapshot]:
         """What is kept, oldest first."""
         items = self.table.query(schema.agent_partition(chat_id), schema.SNAPSHOT, f"{schema.SNAPSHOT}~")

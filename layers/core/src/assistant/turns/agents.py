@@ -55,6 +55,7 @@ class Agent:
         kept_at: the container found then that all there was is in a backup; it says so with each renewal.
         backup_asked_at: when it was asked to back up.
         backups_told: the owner knows that its backups fail, or do not happen.
+        unreadable_told: the day and the reason for which the owner was told that its workspace can't be read.
         crashes: ends by its own fault in a row, without an answer or an orderly end between them.
         crashed_at: the last of them.
         killer: the turn over which one died last, and
@@ -83,6 +84,7 @@ class Agent:
     kept_at: int | None = None
     backup_asked_at: int | None = None
     backups_told: bool | None = None
+    unreadable_told: str | None = None
     crashes: int | None = None
     crashed_at: int | None = None
     killer: int | None = None
