@@ -14,6 +14,7 @@ from assistant.turns.hours import KeepingHours, Ran
 from assistant.turns.model import Notice, TurnClaim, TurnStatus
 from assistant.turns.tending import (
     DEAF_SECONDS,
+    KEEPING_SECONDS,
     LATE_SECONDS,
     OBEY_SECONDS,
     RUN_SECONDS,
@@ -473,6 +474,29 @@ def test_an_agent_that_does_not_take_its_mail_is_stopped(fleet: Tended) -> None:
     fleet.keep(box, DEAF_SECONDS - 30)
     assert fleet.shut_down().done == {"goes on": 1}
     fleet.keep(box, 30)
+
+    assert fleet.shut_down().done == {"stopped": 1}
+
+
+def test_a_last_backup_is_left_longer_while_it_is_under_way_and_no_longer(fleet: Tended) -> None:
+    box = fleet.runs()
+    fleet.keep(box, 30)
+    fleet.agents.ask_to_stop(box.generation)
+    fleet.agents.stop(box.generation)
+    began = int(fleet.world.clock.now())
+    fleet.keep(box, KEEPING_SECONDS - 30)
+    assert fleet.shut_down().done == {"goes on": 1}
+
+    box.renew(idle_after=IDLE_SECONDS, backups=Backups(began))
+
+    assert fleet.shut_down().done == {"stopped": 1}
+
+
+def test_a_last_backup_has_its_end(fleet: Tended) -> None:
+    box = fleet.runs()
+    fleet.keep(box, 30)
+    fleet.agents.stop(box.generation)
+    fleet.keep(box, KEEPING_SECONDS)
 
     assert fleet.shut_down().done == {"stopped": 1}
 

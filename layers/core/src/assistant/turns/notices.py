@@ -169,7 +169,8 @@ def _workspace_unreadable(notice: Notice) -> str:
         f"The workspace of chat {notice.chat_id} could not be restored ({notice.reason or 'no reason known'}), so its "
         "agent does not start. Nothing was overwritten, and nothing is backed up until a restore succeeds. Language "
         "models answer meanwhile. I say so once a day and reason, however often it is tried.\n\n"
-        "What to do: if it happens on one day, nothing. If it goes on, go back to an earlier snapshot (docs/workspace.md)."
+        "What to do: if it happens on one day, nothing. If it goes on, go back to an earlier snapshot "
+        "(docs/workspace.md)."
     )
 
 

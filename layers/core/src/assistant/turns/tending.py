@@ -30,6 +30,9 @@ RUN_SECONDS = AGENT_SECONDS + TURN_SECONDS
 OBEY_SECONDS = 180
 """How long an agent that was asked to stop is left to do so, and one that has stopped to end."""
 
+KEEPING_SECONDS = 900
+"""The same, for one that makes its last backup: what that would keep is worth more than the minutes."""
+
 DEAF_SECONDS = 120
 """Mail that waits longer while no run is in progress waits for an agent that does not look any more."""
 
@@ -220,10 +223,10 @@ class ShutDownIdle:
 
     def _overdue(self, chat_id: str, agent: Agent, now: float) -> bool:
         """Whether an agent that works on nothing should have stopped, or taken its mail, long ago."""
-        if agent.stop_forced or (agent.status == AgentStatus.STOPPING and now - (agent.since or 0) >= OBEY_SECONDS):
-            return True
-        if agent.in_flight is not None:
-            return True  # a run that nobody waits for any more
+        if agent.stop_forced or agent.in_flight is not None:
+            return True  # asked in vain; or a run that nobody waits for any more
+        if agent.status == AgentStatus.STOPPING:
+            return now - (agent.since or 0) >= _left_to_stop(agent)
         if agent.pending:
             return any(now - mail.registered_at >= DEAF_SECONDS for mail in self.agents.mail(chat_id))
         return agent.stop_asked_at is not None and now - agent.stop_asked_at >= OBEY_SECONDS
@@ -231,6 +234,12 @@ class ShutDownIdle:
     def _stop(self, task: Task, reason: str) -> Verdict:
         self.fleet.stop(task, reason)
         return "stopped"
+
+
+def _left_to_stop(agent: Agent) -> int:
+    """Seconds for a shutdown; a backup that began in it and found everything kept is told by the next renewal."""
+    keeps = agent.kept_at is not None and agent.kept_at < (agent.since or 0)
+    return KEEPING_SECONDS if keeps else OBEY_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
