@@ -32,6 +32,13 @@ REMINDERS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _context_logged_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An invocation's context is in every line from then on; the logger is one for all tests."""
+    formatter = logger.registered_formatter
+    monkeypatch.setattr(formatter, "log_format", dict(vars(formatter)["log_format"]))
+
+
 class _ByPrefix:
     """The simulators under one address."""
 
