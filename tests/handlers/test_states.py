@@ -56,6 +56,24 @@ def test_each_provider_answers_and_the_answer_is_delivered(
     assert provider.split("-", maxsplit=1)[0] in sent[0].text
 
 
+def test_no_library_logs_a_key_or_a_word_at_any_level(
+    deployed: Deployed, caplog: pytest.LogCaptureFixture, log: io.StringIO
+) -> None:
+    """httpx would write Telegram's address, with the token, and botocore what SSM answers."""
+    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger=logger.name)
+
+    deployed.allow(CHAT)
+    deployed.post(deployed.outside.updates.text(CHAT, SECRET_WORDS))
+    turn = deployed.call("prepare_turn", deployed.claim())
+    deployed.call("ask_copilot", turn)
+    deployed.call("deliver_reply", turn)
+
+    said = caplog.text + log.getvalue()
+    assert "reply delivered" in said
+    assert [words for words in (SECRET_WORDS, *deployed.outside.secrets.values()) if words in said] == []
+
+
 @pytest.mark.parametrize("provider", list(ASK))
 def test_a_provider_without_a_key_is_not_asked(deployed: Deployed, turn: dict[str, Any], provider: str) -> None:
     boto3.client("ssm").delete_parameter(Name="/serverless-openclaw/secrets/" + CONNECTIONS[provider].secret)

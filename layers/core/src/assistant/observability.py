@@ -5,6 +5,7 @@ Metrics are log lines, too (CloudWatch's embedded metric format): they cost no r
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
     from assistant.turns.asking import Attempt
 
 logger = Logger(service="serverless-openclaw", utc=True, log_uncaught_exceptions=False)
+
+# Whatever level is set for everything: httpx logs addresses, and Telegram's hold the bot's token; botocore logs what
+# AWS answers, and SSM answers with keys.
+for _chatty in ("boto3", "botocore", "httpcore", "httpx", "s3transfer", "urllib3"):
+    logging.getLogger(_chatty).setLevel(logging.WARNING)
 
 NAMESPACE = "serverless-openclaw"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -52,9 +51,6 @@ _REFUSALS = (
     "request entity too large",
 )
 """What Telegram says when it refuses. Of its description only these words are kept: others may quote the message."""
-
-# httpx logs the address of every request at INFO, and Telegram's addresses hold the bot's token.
-logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 class _Parameters(msgspec.Struct):
