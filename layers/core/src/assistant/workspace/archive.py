@@ -1,4 +1,4 @@
-"""What was kept, for who looks for something in it: lists, differences, single files, whole states of earlier times."""
+"""What was kept, for who looks for something in it: lists, single files, whole states of earlier times."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from assistant.errors import BackupFailed, SnapshotUnreadable
 from assistant.workspace import manifest
 from assistant.workspace.backing_up import entry_of
 from assistant.workspace.model import Head, Root
-from assistant.workspace.planning import changes
 from assistant.workspace.restoring import Places, Restoring
 from assistant.workspace.transfers import Transfers
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from assistant.turns.agents import Generation
     from assistant.turns.ports import Clock
     from assistant.workspace.model import File, Manifest, Snapshot
-    from assistant.workspace.planning import Changes
     from assistant.workspace.ports import Blobs, Snapshots
 
 
@@ -54,10 +52,6 @@ class Archive:
         """What a snapshot holds; SnapshotUnreadable if it can't be read."""
         pointer = Head(key=snapshot.key, digest=snapshot.digest)
         return manifest.read(self.blobs.get_manifest(snapshot.key), pointer, self.chat_id)
-
-    def differences(self, older: Snapshot, newer: Snapshot) -> Changes:
-        """What was done to the workspace between two snapshots."""
-        return changes(self.manifest(older).tree(Root.WORKSPACE), self.manifest(newer).tree(Root.WORKSPACE))
 
     def content(self, file: File) -> bytes:
         """A file's content, in memory; SnapshotUnreadable if it is not what it was."""
