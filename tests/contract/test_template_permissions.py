@@ -273,6 +273,22 @@ def test_what_is_kept_in_s3_is_deleted_by_who_forgets_or_collects_and_versions_a
     assert not {grant.role for grant in GRANTS if "s3:PutObject" in grant.actions} & {"SendDocumentRole"}
 
 
+def test_who_reads_an_object_is_told_when_it_is_missing() -> None:
+    """Without the right to list, S3 answers 403; and a GetObject carries no prefix that a condition could look at.
+
+    Source: S3 API reference, GetObject, "Permissions".
+    """
+    listing = {
+        role
+        for role, properties in template.resources("AWS::IAM::Role").items()
+        for policy in properties.get("Policies", [])
+        for statement in policy["PolicyDocument"]["Statement"]
+        if "s3:ListBucket" in statement.get("Action", []) and "Condition" not in statement
+    }
+
+    assert {grant.role for grant in GRANTS if "s3:GetObject" in grant.actions} == listing
+
+
 def test_commands_are_handed_over_by_the_webhook_alone() -> None:
     callers = {grant.role for grant in GRANTS if {"SendDocument.Arn", "ForgetChat.Arn"} & set(grant.resources)}
 
