@@ -238,7 +238,7 @@ def _paths(node: object) -> Iterator[tuple[str, Any]]:
 WAITING = {"AskAgent": "StartAgent"}
 """States that wait for somebody else than the function they invoke, which is named for what it does."""
 
-_INVOKE = "arn:aws:states:::lambda:invoke"
+_INVOKE = "arn:${Partition}:states:::lambda:invoke"
 _TURN_WITH_TOKEN = {"chat_id.$": "$.chat_id", "epoch.$": "$.epoch", "turn.$": "$.turn", "token.$": "$$.Task.Token"}
 
 

@@ -26,15 +26,14 @@ def test_the_substitutions_are_the_placeholders_of_the_definition() -> None:
 
 
 def test_every_substitution_is_the_function_of_its_name() -> None:
-    substitutions = _state_machine()["DefinitionSubstitutions"]
+    substitutions = {name: template.text(value) for name, value in _state_machine()["DefinitionSubstitutions"].items()}
 
-    assert {name: template.text(value) for name, value in substitutions.items()} == {
-        name: f"{name}.Arn" for name in substitutions
-    }
+    assert substitutions.pop("Partition") == "AWS::Partition"
+    assert substitutions == {name: f"{name}.Arn" for name in substitutions}
 
 
 def test_every_task_is_a_function_and_every_placeholder_a_task() -> None:
-    assert asl.placeholders(MACHINE) == INVOKED
+    assert asl.placeholders(MACHINE) == INVOKED | {"Partition"}
     assert INVOKED - template.functions().keys() == set()
 
 
