@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from assistant.stores import schema
+from assistant.stores.background import hand_over
 from assistant.stores.dynamodb import Refused, Table, Update, to_item
 from assistant.stores.inbox import dealt_with
 from assistant.turns.errands import Confirmed, Errand
@@ -100,5 +100,4 @@ class LambdaRunners:
 
     def run(self, runner: Runner, asked: Asked) -> None:
         """Hand a command over; what can't be is an error, and Telegram repeats the command."""
-        payload = json.dumps(asdict(asked)).encode()
-        self.client.invoke(FunctionName=self.functions[runner], InvocationType="Event", Payload=payload)
+        hand_over(self.client, self.functions[runner], asdict(asked))

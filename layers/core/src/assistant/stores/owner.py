@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from assistant.stores import schema
+from assistant.stores.background import hand_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,9 +33,7 @@ class LambdaOwner:
     def tell(self, notice: Notice) -> None:
         """Hand the notice over. That it could not be is logged: the turn is more important."""
         try:
-            self.client.invoke(
-                FunctionName=self.function, InvocationType="Event", Payload=json.dumps(asdict(notice)).encode()
-            )
+            hand_over(self.client, self.function, asdict(notice))
         except (BotoCoreError, ClientError) as error:
             self.warn("owner not told", notice=notice.kind, provider=notice.provider, error=type(error).__name__)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
+
+from assistant.stores.background import hand_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,7 +35,7 @@ class LambdaWaker:
 
     def _invoke(self, event: Mapping[str, object]) -> None:
         try:
-            self.client.invoke(FunctionName=self.function, InvocationType="Event", Payload=json.dumps(event).encode())
+            hand_over(self.client, self.function, event)
         except (BotoCoreError, ClientError) as error:
             self.warn("agent not woken", chat_id=event["chat_id"], error=type(error).__name__)
 
