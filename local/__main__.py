@@ -173,9 +173,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_figures(day)
     talk = commands.add_parser("chat", help="chat with the assistant", description="Chat with the assistant.")
     serving = commands.add_parser("serve", help="run until Ctrl-C, for `sam local` and the AWS CLI")
-    serving.add_argument("--build-dir", type=Path, default=BUILD_DIR, help="where `sam build` put the functions")
+    for command in (day, talk, serving):
+        _add_build_dir(command)
     for command in (day, talk):
-        command.add_argument("--build-dir", type=Path, default=BUILD_DIR, help="where `sam build` put the functions")
         command.add_argument("--simulated", action="store_true", help="simulate all providers, whatever keys are set")
     talk.add_argument(
         "--agent",
@@ -184,34 +184,32 @@ def _parser() -> argparse.ArgumentParser:
         choices=("auto", "eager", "always"),
         help="with the real OpenClaw for an agent; a mode, auto if none is named (needs `make .node/.installed`)",
     )
-    _add_agent_demo(commands)
-    _add_cost(commands)
+    _add_measured(commands, "agent-demo", "the agent at work, with the real OpenClaw", _AGENT_DEMO, agent_demo.OUTPUT)
+    bill = _add_measured(commands, "cost", "what a month costs, from what is counted", _COST, cost.OUTPUT)
+    bill.add_argument("--no-page", action="store_true", help="leave docs/cost.json and docs/cost.md as they are")
     return parser
 
 
-def _add_agent_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    agent = commands.add_parser(
-        "agent-demo",
-        help="the agent at work, with the real OpenClaw",
-        description=_AGENT_DEMO,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def _add_measured(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    summary: str,
+    description: str,
+    output: Path,
+) -> argparse.ArgumentParser:
+    """A command that runs by itself and ends with figures."""
+    command = commands.add_parser(
+        name, help=summary, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    agent.add_argument("--build-dir", type=Path, default=BUILD_DIR, help="where `sam build` put the functions")
-    agent.add_argument(
-        "--output", type=Path, default=agent_demo.OUTPUT, help="where the figures go (default build/agent.json)"
+    _add_build_dir(command)
+    command.add_argument(
+        "--output", type=Path, default=output, help=f"where the figures go (default build/{output.name})"
     )
+    return command
 
 
-def _add_cost(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    bill = commands.add_parser(
-        "cost",
-        help="what a month costs, from what is counted",
-        description=_COST,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    bill.add_argument("--build-dir", type=Path, default=BUILD_DIR, help="where `sam build` put the functions")
-    bill.add_argument("--output", type=Path, default=cost.OUTPUT, help="where the figures go (default build/cost.json)")
-    bill.add_argument("--no-page", action="store_true", help="leave docs/cost.json and docs/cost.md as they are")
+def _add_build_dir(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--build-dir", type=Path, default=BUILD_DIR, help="where `sam build` put the functions")
 
 
 def _add_figures(day: argparse.ArgumentParser) -> None:
