@@ -57,10 +57,9 @@ image-test: .venv/.installed ## the tests that need a Docker engine; they build 
 sam-test: $(BUILD)/.built ## every function and the API with `sam local`, in Docker, with init times; and `sam deploy`
 	@python -m pytest -q -m "docker or deploy" tests/sam
 
-audit: .venv/.installed ## known weaknesses of what is installed; needs the internet
+audit: .venv/.installed ## known weaknesses of what is installed; where their database can't be reached it says so
 	@python -m venv build/audit && build/audit/bin/pip install -q --disable-pip-version-check pip-audit==2.10.1
-	@for list in requirements-dev.txt layers/core/src/requirements.txt container/requirements.txt; do \
-	  build/audit/bin/pip-audit --strict --disable-pip --no-deps -r $$list || exit 1; done
+	@python -m local.audit build/audit/bin/pip-audit layers/core/src/requirements.txt container/requirements.txt requirements-dev.txt
 
 lint: .venv/.installed ## format, lint, types, import contracts, template
 	@ruff format --check -q .
