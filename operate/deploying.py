@@ -78,15 +78,27 @@ def steps(facts: Facts) -> list[Step]:
     return found
 
 
-def parameters(facts: Facts, digest: str | None) -> dict[str, str]:
+def architecture(stack: Stack | None, given: Mapping[str, str]) -> str:
+    """What the functions and the agent run on: as given, else as deployed, else the template's default."""
+    deployed: Mapping[str, str] = {} if stack is None else stack.parameters
+    return given.get("Architecture") or deployed.get("Architecture") or "arm64"
+
+
+def parameters(facts: Facts) -> dict[str, str]:
     """The template parameters to deploy with; others keep the values that they have."""
-    agent = {"AgentImage": f"{facts.image.rpartition(':')[0]}@{digest}"} if facts.image and digest else {}
+    agent = {"AgentImage": f"{facts.image.rpartition(':')[0]}@{facts.digest}"} if facts.image and facts.digest else {}
     return {"BotUsername": facts.bot, **agent, **facts.given}
 
 
-def content_tag(files: Iterable[Path], root: Path) -> str:
-    """A tag for an image that is made from these files: the same for the same content, wherever it lies."""
-    digest = hashlib.sha256()
+def content_tag(files: Iterable[Path], root: Path, built_with: Iterable[str] = ()) -> str:
+    """A tag for an image that is made from these files: the same for the same content, wherever it lies.
+
+    Args:
+        files: what is in it.
+        root: to which their names are relative.
+        built_with: whatever else makes it another image: the architecture, flags of the build.
+    """
+    digest = hashlib.sha256("\0".join(built_with).encode())
     for path in sorted(files):
         executable = bool(path.stat().st_mode & 0o100)
         digest.update(f"{path.relative_to(root).as_posix()}\0{executable}\0".encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ class Settings:
 
     Attributes:
         base_urls: by provider id, where they are not the chain's.
+        docker_build_flags: further flags of `docker build`, as `make image` takes them.
         debug: show the traceback of a mistake in this program.
     """
 
@@ -39,6 +41,7 @@ class Settings:
     telegram_url: str = "https://api.telegram.org"
     base_urls: Mapping[str, str] = field(default_factory=dict)
     project: Path = PROJECT
+    docker_build_flags: tuple[str, ...] = ()
     debug: bool = False
 
 
@@ -48,7 +51,7 @@ def read(
     """The settings; an option counts before the environment, and that before what `sam deploy --guided` wrote.
 
     Raises:
-        UsageError: samconfig.toml can't be read.
+        UsageError: samconfig.toml or DOCKER_BUILD_FLAGS can't be read.
     """
     source = os.environ if environment is None else environment
     project = Path(source.get("OPERATE_PROJECT", PROJECT))
@@ -60,8 +63,16 @@ def read(
         telegram_url=source.get("TELEGRAM_API_URL", "https://api.telegram.org").rstrip("/"),
         base_urls={each: source[name].rstrip("/") for each, name in BASE_URLS.items() if source.get(name)},
         project=project,
+        docker_build_flags=_flags(source.get("DOCKER_BUILD_FLAGS", "")),
         debug=bool(source.get("OPERATE_DEBUG")),
     )
+
+
+def _flags(written: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(written))
+    except ValueError as error:
+        raise UsageError("DOCKER_BUILD_FLAGS can't be read.", f"It is split as a shell would: {error}.") from None
 
 
 def _samconfig(path: Path) -> dict[str, str]:

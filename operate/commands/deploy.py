@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import platform
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from operate.commands import session
-from operate.deploying import TITLES, Facts, content_tag, parameters, steps
-from operate.errors import MissingError, UsageError
+from operate.deploying import TITLES, Facts, architecture, content_tag, parameters, steps
+from operate.errors import MissingError, OperateError, UsageError
 from operate.keys import KEYS, WEBHOOK_SECRET
 from operate.output import dollars, table
 from operate.prices import aws_prices, costs, of_messages
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 _BUILD_DIR = ".aws-sam/deploy"
 _DOCKERFILE = "container/Dockerfile"
 _IN_THE_IMAGE = ("container", "layers/core/src/assistant")
+_NOT_IN_IT = frozenset({"__pycache__", "node_modules"})
+_HIDDEN_IN_IT = "container/openclaw/.npmrc"
+"""All that .dockerignore lets through of what begins with a dot: keys lie in such files."""
+
 _HOURS = 20
 """Of the agent in the estimate's month."""
 
@@ -55,7 +59,7 @@ def deploy(
         return
     for step in todo:
         run.output.say(f"{TITLES[step]} …", style="bold")
-        deployment.do(step, facts)
+        facts = deployment.do(step, facts)
     url = run.operator.stacks.deployed().output("WebhookUrl")
     data = {"steps": todo, "webhook": url, "bot": facts.bot}
     run.output.show(data, f"Deployed. Say hello to @{facts.bot}: it answers with your id, for `allow <id> --owner`.")
@@ -68,56 +72,62 @@ class Deployment:
     run: Session
     given: dict[str, str]
     with_agent: bool
-    _digest: str | None = None
 
     def facts(self) -> Facts:
         """What there is."""
         operator = self.run.operator
         bot, registry = operator.bot, operator.registry
-        image, digest = "", None
+        stack, image, digest = operator.stacks.find(), "", None
         if self.with_agent:
-            tag = content_tag(_content(operator.settings.project), operator.settings.project)
+            project = operator.settings.project
+            built_with = (architecture(stack, self.given), *operator.settings.docker_build_flags)
+            tag = content_tag(_content(project), project, built_with)
             image, digest = f"{registry.address() or registry.name}:{tag}", registry.digest(tag)
-        self._digest = digest
-        return Facts(operator.stacks.find(), bot.username(), bot.webhook(), image, digest, self.given)
+        return Facts(stack, bot.username(), bot.webhook(), image, digest, self.given)
 
-    def do(self, step: Step, facts: Facts) -> None:
-        """Do one step."""
+    def do(self, step: Step, facts: Facts) -> Facts:
+        """Do one step; gives what is known after it."""
         match step:
             case "clear":
                 self.run.operator.leaving.delete_stack(self.run.operator.settings.stack)
             case "build":
                 self._build(facts)
             case "image":
-                self._image(facts)
+                return self._image(facts)
             case "stack":
                 self._stack(facts)
             case "webhook":
                 self._webhook()
+        return facts
 
     def _build(self, facts: Facts) -> None:
-        programs, architecture = self.run.operator.programs, self._architecture(facts)
-        programs("sam", "build", "--build-dir", _BUILD_DIR, "--parameter-overrides", f"Architecture={architecture}")
+        programs, wanted = self.run.operator.programs, f"Architecture={architecture(facts.stack, facts.given)}"
+        programs("sam", "build", "--build-dir", _BUILD_DIR, "--parameter-overrides", wanted)
         # Without the folder's name in them, so that the same sources give the same files and nothing is uploaded again.
         kind = ("--invalidation-mode", "unchecked-hash")
         programs(sys.executable, "-m", "compileall", "-q", "-s", _BUILD_DIR, *kind, _BUILD_DIR)
 
-    def _image(self, facts: Facts) -> None:
+    def _image(self, facts: Facts) -> Facts:
         programs, registry = self.run.operator.programs, self.run.operator.registry
         tag = facts.image.rpartition(":")[2]
         image = f"{registry.create()}:{tag}"
-        wanted, here = self._architecture(facts), "arm64" if platform.machine() in {"aarch64", "arm64"} else "x86_64"
-        foreign = [] if wanted == here else ["--platform", f"linux/{'arm64' if wanted == 'arm64' else 'amd64'}"]
-        programs("docker", "build", *foreign, "-f", _DOCKERFILE, "-t", image, ".", seconds=3600)
+        flags = [*_platform(facts), *self.run.operator.settings.docker_build_flags]
+        programs("docker", "build", *flags, "-f", _DOCKERFILE, "-t", image, ".", seconds=3600)
         host = image.partition("/")[0]
         programs("docker", "login", "--username", "AWS", "--password-stdin", host, stdin=registry.password())
-        programs("docker", "push", image, seconds=3600)
-        self._digest = registry.digest(tag)
+        try:
+            programs("docker", "push", image, seconds=3600)
+        finally:  # Docker may have written the password into its configuration as it is
+            programs("docker", "logout", host)
+        digest = registry.digest(tag)
+        if digest is None:
+            raise OperateError(f"{image} was pushed, and is not there.", "The same command pushes it again.")
+        return replace(facts, image=image, digest=digest)
 
     def _stack(self, facts: Facts) -> None:
         operator = self.run.operator
         where = ["--region", operator.settings.region] if operator.settings.region else []
-        values = parameters(facts, self._digest)
+        values = parameters(facts)
         operator.programs(
             *("sam", "deploy", "--template-file", f"{_BUILD_DIR}/template.yaml"),
             *("--stack-name", operator.settings.stack, *where),
@@ -134,17 +144,25 @@ class Deployment:
             raise MissingError("There is no webhook secret any more.", "`python -m operate setup` draws one.")
         operator.bot.set_webhook(operator.stacks.deployed().output("WebhookUrl"), secret)
 
-    def _architecture(self, facts: Facts) -> str:
-        deployed = {} if facts.stack is None else facts.stack.parameters
-        return self.given.get("Architecture") or deployed.get("Architecture") or "arm64"
+
+def _platform(facts: Facts) -> list[str]:
+    """Docker's flags for another architecture than this machine's."""
+    wanted, here = architecture(facts.stack, facts.given), platform.machine()
+    names = {"arm64": {"arm64", "aarch64"}, "x86_64": {"x86_64", "AMD64"}}
+    return [] if here in names[wanted] else ["--platform", f"linux/{'arm64' if wanted == 'arm64' else 'amd64'}"]
 
 
 def _content(project: Path) -> Iterator[Path]:
     """The files that the image is made from."""
     for folder in _IN_THE_IMAGE:
         for path in (project / folder).rglob("*"):
-            if path.is_file() and "__pycache__" not in path.parts and "node_modules" not in path.parts:
+            if path.is_file() and _is_in_the_image(path.relative_to(project)):
                 yield path
+
+
+def _is_in_the_image(path: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.parts) and path.as_posix() != _HIDDEN_IN_IT
+    return not hidden and _NOT_IN_IT.isdisjoint(path.parts)
 
 
 def _wanted(run: Session, agent: bool | None) -> bool:
@@ -172,13 +190,13 @@ def _keys(run: Session) -> None:
 
 
 def _show(run: Session, facts: Facts, todo: Sequence[Step]) -> None:
-    architecture = "arm64" if facts.stack is None else facts.stack.parameters.get("Architecture", "arm64")
-    expected = costs(of_messages(100, _HOURS if facts.image else 0), aws_prices(arm=architecture == "arm64"))
+    arm = architecture(facts.stack, facts.given) == "arm64"
+    expected = costs(of_messages(100, _HOURS if facts.image else 0), aws_prices(arm=arm))
     month = sum(each.net for each in expected)
     data = {
         "steps": todo,
         "stack": facts.stack and {"name": facts.stack.name, "status": facts.stack.status},
-        "parameters": parameters(facts, facts.digest),
+        "parameters": parameters(facts),
         "image": facts.image,
         "month_micro_dollars": round(month),
         "estimate": [asdict(each) for each in expected],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import pytest
 
 from local.simulators.faults import TelegramFault
 from operate.bot import WebhookInfo
-from operate.deploying import Facts, Step, content_tag, parameters, removal, steps
+from operate.deploying import Facts, Step, architecture, content_tag, parameters, removal, steps
 from operate.errors import OperateError, StateError
 from operate.keys import KEYS
 from operate.stack import Resource, Stack
@@ -54,17 +55,24 @@ def test_nothing_is_planned_while_a_person_or_cloudformation_is_to_act(status: s
 
 
 def test_the_image_is_deployed_by_its_digest() -> None:
-    facts = Facts(None, "a_bot", NOWHERE, "1.dkr.ecr.eu-west-1.amazonaws.com/s-agent:c-1", given={"HistoryDays": "9"})
+    repository = "1.dkr.ecr.eu-west-1.amazonaws.com/s-agent"
+    facts = Facts(None, "a_bot", NOWHERE, f"{repository}:c-1", "sha256:ab", given={"HistoryDays": "9"})
 
-    assert parameters(facts, "sha256:ab") == {
+    assert parameters(facts) == {
         "BotUsername": "a_bot",
         "AgentImage": "1.dkr.ecr.eu-west-1.amazonaws.com/s-agent@sha256:ab",
         "HistoryDays": "9",
     }
-    assert "AgentImage" not in parameters(Facts(None, "a_bot", NOWHERE), None)
+    assert "AgentImage" not in parameters(Facts(None, "a_bot", NOWHERE))
 
 
-def test_a_tag_is_of_the_content_alone(tmp_path: Path) -> None:
+def test_what_it_runs_on_is_as_given_or_as_it_was() -> None:
+    assert architecture(None, {}) == "arm64"
+    assert architecture(_stack(Architecture="x86_64"), {}) == "x86_64"
+    assert architecture(_stack(Architecture="x86_64"), {"Architecture": "arm64"}) == "arm64"
+
+
+def test_a_tag_is_of_the_content_and_of_how_it_is_built(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "one").write_text("1", "utf-8")
@@ -75,6 +83,8 @@ def test_a_tag_is_of_the_content_alone(tmp_path: Path) -> None:
     assert content_tag((tmp_path / "b").iterdir(), tmp_path / "b") != first
     (tmp_path / "a" / "one").chmod(0o755)
     assert content_tag((tmp_path / "a").iterdir(), tmp_path / "a") != first
+    arm, intel = (content_tag((tmp_path / "b").iterdir(), tmp_path / "b", [each]) for each in ("arm64", "x86_64"))
+    assert arm != intel
 
 
 def test_data_is_apart_from_what_a_deployment_brings_back() -> None:
@@ -93,6 +103,7 @@ class Doubles:
     system: System
     commands: list[tuple[str, ...]] = field(default_factory=list)
     failing: str = ""
+    losing: bool = False
     stdin: list[str | None] = field(default_factory=list)
 
     def __call__(self, *command: str, stdin: str | None = None, seconds: float = 900) -> str:
@@ -104,7 +115,7 @@ class Doubles:
             raise OperateError(f"`{name}` failed (1).", "the same command goes on from here")
         if name == "sam deploy":
             self.system.cloud.stack.exists, self.system.cloud.stack.status = True, "CREATE_COMPLETE"
-        if name == "docker push":
+        if name == "docker push" and not self.losing:
             repository, _, tag = command[2].partition("/")[2].partition(":")
             kind = "application/vnd.oci.image.manifest.v1+json"
             manifest = json.dumps(
@@ -164,19 +175,75 @@ def test_the_agents_image_is_pushed_under_its_content_and_deployed_by_digest(
     doubles: Doubles, terminal: Terminal, tmp_path: Path
 ) -> None:
     (tmp_path / "container" / "new").write_text("content", "utf-8")
+    ecr = doubles.system.cloud.client("ecr")
+    with contextlib.suppress(ecr.exceptions.RepositoryNotFoundException):
+        ecr.delete_repository(repositoryName="serverless-openclaw-agent", force=True)
 
     ran = terminal.run("deploy", "--agent", "-p", "AgentMode=always")
 
     push = next(command for command in doubles.commands if command[:2] == ("docker", "push"))
+    (repository,) = ecr.describe_repositories()["repositories"]
     assert ran.code == 0, ran.err
-    assert doubles.names == ["sam build", "docker build", "docker login", "docker push", "sam deploy"]
-    assert ":c-" in push[2]
-    assert "@sha256:" in doubles.given("sam deploy")["AgentImage"]
+    assert doubles.names == ["sam build", "docker build", "docker login", "docker push", "docker logout", "sam deploy"]
+    assert push[2].startswith(f"{repository['repositoryUri']}:c-")
+    assert doubles.given("sam deploy")["AgentImage"].startswith(f"{repository['repositoryUri']}@sha256:")
     assert doubles.given("sam deploy")["AgentMode"] == "always"
     login = doubles.commands.index(next(command for command in doubles.commands if command[1] == "login"))
     password = doubles.stdin[login]
     assert password
     assert password not in str(doubles.commands)
+
+
+def test_another_architecture_or_another_build_is_another_image(doubles: Doubles, terminal: Terminal) -> None:
+    terminal.run("deploy", "--agent")
+
+    terminal.run("deploy", "--agent", "-p", "Architecture=x86_64")
+    terminal.run("deploy", "--agent", environment={"DOCKER_BUILD_FLAGS": "--build-arg 'BASE=node@sha256:1'"})
+    wrong = terminal.run("deploy", "--agent", environment={"DOCKER_BUILD_FLAGS": "--label 'open"})
+
+    builds = [command for command in doubles.commands if command[:2] == ("docker", "build")]
+    assert len({command[command.index("-t") + 1] for command in builds}) == len(builds) >= 2
+    assert ("--build-arg", "BASE=node@sha256:1") in zip(builds[-1], builds[-1][1:], strict=False)
+    assert wrong.code == 2
+    assert "DOCKER_BUILD_FLAGS" in wrong.err
+
+
+def test_files_that_hold_keys_make_no_other_image(doubles: Doubles, terminal: Terminal, tmp_path: Path) -> None:
+    terminal.run("deploy", "--agent")
+    before = len(doubles.commands)
+    for name in (".env", ".aws/credentials", "agent/.netrc"):
+        path = tmp_path / "container" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("a-key", "utf-8")
+
+    ran = terminal.run("deploy", "--agent", "--json")
+
+    assert ran.data["steps"] == ["build", "stack"]
+    assert [command for command in doubles.commands[before:] if command[0] == "docker"] == []
+
+
+def test_docker_forgets_the_password_also_when_the_push_fails(
+    doubles: Doubles, terminal: Terminal, tmp_path: Path
+) -> None:
+    (tmp_path / "container" / "new").write_text("unpushed", "utf-8")
+    doubles.failing = "docker push"
+
+    terminal.run("deploy", "--agent")
+
+    assert doubles.names[-2:] == ["docker push", "docker logout"]
+
+
+def test_an_image_that_is_not_there_after_its_push_is_not_deployed(
+    doubles: Doubles, terminal: Terminal, tmp_path: Path
+) -> None:
+    (tmp_path / "container" / "new").write_text("lost", "utf-8")
+    doubles.losing = True
+
+    ran = terminal.run("deploy", "--agent")
+
+    assert ran.code == 1
+    assert "is not there" in ran.err
+    assert "sam deploy" not in doubles.names
 
 
 @pytest.mark.parametrize("broken", ["sam build", "docker push", "sam deploy"])
