@@ -25,6 +25,7 @@ from local import agent_image, alarms, executions
 from local.change_sets import ChangeSets
 from local.clock import VirtualClock
 from local.deployer import Deployer
+from local.ecr import Ecr
 from local.engine import Engine
 from local.events import EventBus
 from local.executions import Execution
@@ -92,6 +93,7 @@ class LocalCloud:
         stop_limit_s: real seconds at most between SIGTERM and SIGKILL of a task.
         also_on: another address of this machine to listen on, on the same port: containers do not reach loopback.
         deployed: whether the template is deployed at the start; False leaves that to `sam deploy`.
+        ecr: answers ECR over a container registry; without it moto does, and takes no image from Docker.
         meter: meters every request.
         without_patches: names of moto patches to leave out, for their tests.
     """
@@ -113,6 +115,7 @@ class LocalCloud:
         stop_limit_s: float = 30.0,
         also_on: str = "",
         deployed: bool = True,
+        ecr: Ecr | None = None,
         meter: Meter | None = None,
         without_patches: tuple[str, ...] = (),
     ) -> None:
@@ -133,6 +136,7 @@ class LocalCloud:
         self._stop_limit_s = stop_limit_s
         self._also_on = also_on
         self._deployed = deployed
+        self._ecr = ecr
         self._meter = meter
         self._without_patches = without_patches
         self._mounts: dict[str, WsgiApp] = {}
@@ -441,6 +445,7 @@ class LocalCloud:
             mounts=self._mounts,
             stacks=self._stacks,
             log_events=LogEvents(self._lines_of_group),
+            ecr=self._ecr,
         )
         self._engine = Engine(
             clock=self.clock,

@@ -13,6 +13,7 @@ from werkzeug.wrappers import Response
 from local import aws_request
 from local.aws_request import AwsRequest
 from local.clock import VirtualClock
+from local.ecr import Ecr
 from local.fargate import METADATA_PATH, OPERATIONS, Fargate
 from local.faults import Faults
 from local.gate import Gate
@@ -61,6 +62,7 @@ class Front:
         mounts: Mapping[str, WsgiApp],
         stacks: Stacks,
         log_events: LogEvents,
+        ecr: Ecr | None,
     ) -> None:
         self._clock = clock
         self._runtime = runtime
@@ -73,6 +75,7 @@ class Front:
         self._mounts = dict(mounts)
         self._stacks = stacks
         self._log_events = log_events
+        self._ecr = ecr
         self._moto = DomainDispatcherApplication(create_backend_app)
         # moto's tables are not safe for threads: without this, acknowledged writes are lost.
         self._dynamodb = threading.Lock()
@@ -149,9 +152,11 @@ class Front:
         return self._of_an_operator(request) or self._in_moto(request)
 
     def _of_an_operator(self, request: AwsRequest) -> WsgiApp | None:
-        """What only who runs the stack asks, and moto does not know of it."""
+        """What only who runs the stack asks, and moto does not know of it, or has no images for."""
         if request.service == "cloudformation":
             return self._stacks.answer(request)
+        if request.service == "ecr" and self._ecr is not None:
+            return self._ecr.answer(request)
         if request.name == "logs:FilterLogEvents":
             return self._log_events.answer(request)
         if request.service == "lambda" and request.path.rstrip("/") == ACCOUNT_SETTINGS_PATH:

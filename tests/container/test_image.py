@@ -30,10 +30,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.docker]
 
-IMAGE = "serverless-openclaw:local"
 MOST_BYTES = 1_400_000_000  # of which Node and Debian are about half
 USER = 10_001
-BUILD_S = 1200
 COMMAND_S = 300
 READY_S = 240
 STOP_S = 20
@@ -110,17 +108,6 @@ def started(image: str, *options: str, variables: Mapping[str, str]) -> str:
 
 def removed(name: str) -> None:
     subprocess.run(["docker", "rm", "--force", "--volumes", name], capture_output=True, timeout=60, check=True)
-
-
-@pytest.fixture(scope="session")
-def image() -> str:
-    """As `make image` builds it; no engine, or no image, is a failure."""
-    done = subprocess.run(
-        ["make", "--no-print-directory", "image"],
-        cwd=ROOT, capture_output=True, text=True, timeout=BUILD_S, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
-    return IMAGE
 
 
 @pytest.fixture(scope="module")

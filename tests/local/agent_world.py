@@ -20,6 +20,7 @@ from assistant.workspace.model import File, Root
 from local import agent_image
 from local.simulators.faults import Fault
 from tests.local.system import System, a_system
+from tests.written import leaks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -186,3 +187,4 @@ def a_world(gateway: str, **parameters: str) -> Iterator[World]:
         if gateway != "pretended":
             system.deadline_s = BOOT_S
         yield World(system, system.chat())
+        assert leaks(system.cloud, system.cloud.secrets) == []
