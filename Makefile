@@ -51,7 +51,7 @@ image: ## the agent's container image, in Docker; further flags of `docker build
 	@rm -f image.log
 	@docker image inspect --format '$(IMAGE): {{.Size}} bytes' $(IMAGE)
 
-image-test: .venv/.installed ## the tests that need a Docker engine; they build the image
+image-test: $(BUILD)/.built ## the tests of the image, in Docker: it is built, attacked, and pushed to a docker-registry here
 	@python -m pytest -q -m docker tests/container
 
 sam-test: $(BUILD)/.built ## every function and the API with `sam local`, in Docker, with init times; and `sam deploy`
