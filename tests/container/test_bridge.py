@@ -769,6 +769,7 @@ async def test_what_came_after_the_restored_memory_is_told_to_the_agent(fleet: F
     async with an_agent(fleet, keeping=keeping) as living:
         living.begin()
         await told(living, "success")
+        await living.until(lambda: bool(living.keeping.made))  # beside the next turns
 
     assert [message for _, message in living.played.ran] == [history_of("two") + "three"]
     assert living.keeping.made[-1][0] == Contained(3, {0: 3})
