@@ -170,7 +170,7 @@ def _of_capacity(kind: str, vcpus: float | None, size: float) -> Finding:
     agents = int(vcpus // size)
     what = f"{agents:,} agents may run at once on Fargate {kind} ({vcpus:g} vCPU)"
     if agents < AGENTS:
-        return Finding("quotas", "note", f"{what}; then models answer", _more_vcpus(name, size))
+        return Finding("quotas", "note", f"{what}; beyond that models answer", _more_vcpus(name, size))
     return Finding("quotas", "good", what)
 
 

@@ -49,6 +49,22 @@ def stop(world: World) -> Response:
     return world.say("/stop")
 
 
+def meet(world: World, acts: list[Callable[[], object]], call: int) -> None:
+    """Do one thing, and another before its call of that number to DynamoDB, or after it."""
+    one, other = acts
+    left = [other]
+    calls = count(1)
+
+    def come_in(**_: object) -> None:
+        if left and next(calls) == call:
+            left.pop()()
+
+    world.conversations.client.meta.events.register("before-call.dynamodb", come_in)
+    one()
+    if left:
+        left.pop()()
+
+
 def idle(world: World) -> bool:
     chat = world.claims.read(CHAT)
     return (chat.claimed_at, chat.due_at, chat.open_turn, chat.waiting) == (None, None, None, 0)
@@ -255,18 +271,7 @@ def test_wherever_an_apology_and_a_stop_meet_it_is_said_whole_or_not_at_all(firs
             begun.append(world.turn().sending is not None or world.turn().sent > 0)
 
         acts: list[Callable[[], object]] = [lambda: delivered(world, turn), stopping]
-        one, other = acts if first == "apology" else acts[::-1]
-        left = [other]
-        calls = count(1)
-
-        def meet(**_: object) -> None:
-            if left and next(calls) == call:
-                left.pop()()
-
-        world.conversations.client.meta.events.register("before-call.dynamodb", meet)
-        one()
-        if left:
-            left.pop()()
+        meet(world, acts if first == "apology" else acts[::-1], call)
         delivered(world, turn)
         world.run()
 
@@ -437,18 +442,7 @@ def test_wherever_an_answer_and_a_stop_meet_one_of_both_comes(first: str, call: 
         turn = prepared(world)
         said: list[Response] = []
         acts: list[Callable[[], object]] = [lambda: world.ask("copilot")(turn), lambda: said.append(stop(world))]
-        one, other = acts if first == "answer" else acts[::-1]
-        left = [other]
-        calls = count(1)
-
-        def meet(**_: object) -> None:
-            if left and next(calls) == call:
-                left.pop()()
-
-        world.conversations.client.meta.events.register("before-call.dynamodb", meet)
-        one()
-        if left:
-            left.pop()()
+        meet(world, acts if first == "answer" else acts[::-1], call)
         world.deliver(turn)
 
         assert (said, world.texts()) in [([STOPPED], []), ([NOTHING], ["copilot: hello"])]
