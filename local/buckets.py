@@ -13,12 +13,22 @@ def create(s3: Client, name: str, region: str, properties: Mapping[str, Any]) ->
     Raises:
         ValueError: a property is not known here.
     """
+    _only_known(properties)
+    s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": region})
+    configure(s3, name, properties)
+
+
+def configure(s3: Client, name: str, properties: Mapping[str, Any]) -> None:
+    """Set what the template says of a bucket that is there. ValueError: a property is not known here."""
+    _only_known(properties)
+    for key in _SETTINGS.keys() & properties.keys():
+        _SETTINGS[key](s3, name, properties[key])
+
+
+def _only_known(properties: Mapping[str, Any]) -> None:
     unknown = properties.keys() - _SETTINGS.keys() - {"BucketName", "Tags"}
     if unknown:
         raise ValueError(f"the local cloud does not know the properties {', '.join(sorted(unknown))}")
-    s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": region})
-    for key in _SETTINGS.keys() & properties.keys():
-        _SETTINGS[key](s3, name, properties[key])
 
 
 def _versioning(s3: Client, name: str, value: Any) -> object:  # noqa: ANN401 (as the template has it)

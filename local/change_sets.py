@@ -1,28 +1,24 @@
-"""CloudFormation as `sam deploy` uses it: change sets of a stack that does not exist yet, and their execution.
+"""CloudFormation's change sets, as `sam deploy` and `operate deploy` use them: of a stack that there is, or is to be.
 
-A change set's template is what SAM uploaded, and so is the code: both are read from S3, and the deployer creates what
-they say. A stack that exists is not changed in place here: a change set without changes says so, as in AWS; one with
-changes fails when it is executed, and is rolled back.
+A change set's template is what SAM uploaded, and so is the code. What it changes is compared with what there is
+(`local/stack_changes.py`), and executing it does just that (`local/updating.py`).
 
 https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/ and, for what is said when nothing has changed,
 samcli/lib/deploy/deployer.py.
 """
 
-import io
-import json
 import re
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.parse import unquote, urlparse
 
-import yaml
+from botocore.exceptions import ClientError
 
-from local.template import REGION, Template, TemplateError
+from local.deployer import Deployer, DeploymentError, check_types
+from local.stack_changes import Change, changes
+from local.template import ACCOUNT, REGION, Resource, Template, TemplateError
+from local.updating import exists
+from local.uploads import Uploads
 
 MANAGED = "aws-sam-cli-managed-default"
 """SAM's own stack: the bucket for what is uploaded."""
@@ -30,15 +26,10 @@ MANAGED = "aws-sam-cli-managed-default"
 MANAGED_BUCKET = f"{MANAGED}-samclisourcebucket-local"
 UNCHANGED = "The submitted information didn't contain changes. Submit different information to create a change set."
 
-_PATHS = {
-    "AWS::Serverless::Function": "CodeUri",
-    "AWS::Serverless::LayerVersion": "ContentUri",
-    "AWS::Serverless::StateMachine": "DefinitionUri",
-}
+_BODY_LIMIT = 51_200
+_MANAGED_CHANGES = (Change("Add", Resource("SamCliSourceBucket", "AWS::S3::Bucket", {})),)
 
 type Asked = Mapping[str, str]
-type Deploy = Callable[[Template, Path], None]
-"""Creates what a template says, with the code in a folder; DeploymentError if it can't."""
 
 
 @dataclass
@@ -46,41 +37,43 @@ class ChangeSet:
     """One change set.
 
     Attributes:
-        text: of the template.
-        parameters: all of them, with those that keep their values.
-        changes: action by logical id, with the type.
+        template: with all parameters, those that keep their values, too; None for SAM's own.
+        changes: what it does, in order.
+        creates: whether its stack is to be made.
+        reason: why it can't be executed.
+        executed: whether it was.
     """
 
     name: str
     stack: str
-    text: str
-    parameters: Mapping[str, str]
-    changes: Mapping[str, tuple[str, str]]
+    template: Template | None
+    changes: tuple[Change, ...]
+    creates: bool
+    reason: str = ""
+    executed: bool = False
+
+    @property
+    def executable(self) -> bool:
+        """Whether it can be executed, once."""
+        return not self.reason and not self.executed
 
     @property
     def described(self) -> Mapping[str, Any]:
-        """As DescribeChangeSet answers."""
-        failed = {} if self.changes else {"StatusReason": UNCHANGED}
+        """As DescribeChangeSet answers, with all changes."""
         return {
             "ChangeSetName": self.name,
             "ChangeSetId": self.arn,
             "StackName": self.stack,
-            "Status": "CREATE_COMPLETE" if self.changes else "FAILED",
-            "ExecutionStatus": "AVAILABLE" if self.changes else "UNAVAILABLE",
-            **failed,
-            "Changes": [
-                {
-                    "Type": "Resource",
-                    "ResourceChange": {"Action": action, "LogicalResourceId": name, "ResourceType": kind},
-                }
-                for name, (action, kind) in self.changes.items()
-            ],
+            "Status": "FAILED" if self.reason else "CREATE_COMPLETE",
+            "ExecutionStatus": "AVAILABLE" if self.executable else "UNAVAILABLE",
+            **({"StatusReason": self.reason} if self.reason else {}),
+            "Changes": [{"Type": "Resource", "ResourceChange": change.described} for change in self.changes],
         }
 
     @property
     def arn(self) -> str:
         """Its id."""
-        return f"arn:aws:cloudformation:{REGION}:123456789012:changeSet/{self.name}/local"
+        return f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:changeSet/{self.name}/local"
 
 
 @dataclass
@@ -89,32 +82,26 @@ class ChangeSets:
 
     Attributes:
         client: gives an administrator's client.
-        deploy: creates what a template says.
-        deployed: text and parameters of what is deployed.
+        deployer: knows what there is.
+        uploads: what SAM has uploaded.
         managed: whether SAM's own stack exists.
     """
 
     client: Callable[[str], Any]
-    deploy: Deploy
-    deployed: tuple[str, Mapping[str, str]] = ("", {})
+    deployer: Deployer
+    uploads: Uploads
     managed: bool = False
     _made: dict[str, ChangeSet] = field(default_factory=dict)
-    _folder: TemporaryDirectory[str] = field(default_factory=lambda: TemporaryDirectory(prefix="local-deployed-"))
-
-    def stop(self) -> None:
-        """Remove what was unpacked."""
-        self._folder.cleanup()
 
     def create(self, asked: Asked) -> ChangeSet:
-        """Make a change set. TemplateError if its template can't be read."""
-        stack, name = asked["StackName"], asked["ChangeSetName"]
-        text = asked.get("TemplateBody") or self._uploaded(asked["TemplateURL"])
+        """Make a change set. TemplateError if CloudFormation would refuse to."""
+        stack, name, creates = asked["StackName"], asked["ChangeSetName"], asked.get("ChangeSetType") == "CREATE"
+        if name in self._made:
+            raise TemplateError(f"ChangeSet {name} already exists")
         if stack == MANAGED:
-            changes = {"SamCliSourceBucket": ("Add", "AWS::S3::Bucket")}
-            made = ChangeSet(name, stack, text, {}, changes)
+            made = ChangeSet(name, stack, None, _MANAGED_CHANGES, creates)
         else:
-            given = dict(self._parameters(asked))
-            made = ChangeSet(name, stack, text, given, self._changes(text, given))
+            made = self._of_ours(asked, stack, name, creates=creates)
         self._made[name] = self._made[made.arn] = made
         return made
 
@@ -122,100 +109,84 @@ class ChangeSets:
         """A change set, by name or id; KeyError if there is none."""
         return self._made[name]
 
-    def execute(self, made: ChangeSet) -> None:
-        """Do what a change set says. DeploymentError or TemplateError if that can't be done."""
-        if made.stack == MANAGED:
-            where = {"LocationConstraint": REGION}
-            self.client("s3").create_bucket(Bucket=MANAGED_BUCKET, CreateBucketConfiguration=where)
-            self.managed = True
-            return
-        if self.deployed[0]:
-            raise TemplateError("a stack that exists is not changed in place on the local cloud")
-        folder = Path(self._folder.name) / made.name
-        template = self._unpacked(made, folder)
-        self.deploy(template, folder)
-        self.deployed = (made.text, made.parameters)
+    def delete(self, name: str) -> None:
+        """Forget a change set; one that is gone is gone."""
+        made = self._made.pop(name, None)
+        if made is not None:
+            self._made = {key: one for key, one in self._made.items() if one is not made}
 
-    def _parameters(self, asked: Asked) -> Iterator[tuple[str, str]]:
+    def delete_all_of(self, stack: str) -> None:
+        """Forget a deleted stack's."""
+        self._made = {key: one for key, one in self._made.items() if one.stack != stack}
+
+    def make_managed_bucket(self) -> None:
+        """What SAM's own stack consists of."""
+        where = {"LocationConstraint": REGION}
+        self.client("s3").create_bucket(Bucket=MANAGED_BUCKET, CreateBucketConfiguration=where)
+        self.managed = True
+
+    def _of_ours(self, asked: Asked, stack: str, name: str, *, creates: bool) -> ChangeSet:
+        text = asked.get("TemplateBody", "")
+        if len(text) > _BODY_LIMIT:
+            raise TemplateError(f"Member must have length less than or equal to {_BODY_LIMIT}")
+        try:
+            text = text or self.uploads.template_at(asked["TemplateURL"])
+        except ClientError as error:
+            raise TemplateError(f"S3 error: {error.response['Error']['Message']}") from error
+        template = Template(self.uploads.template(text), dict(self._parameters(asked, creates=creates)))
+        _check(template, asked)
+        imports = exists(self.client) if asked.get("ImportExistingResources") == "true" else None
+        found = tuple(changes(self.deployer, template, imports))
+        same = not (creates or found) and _outputs(template) == _outputs(self.deployer.template)
+        return ChangeSet(name, stack, template, found, creates, UNCHANGED if same else "")
+
+    def _parameters(self, asked: Asked, *, creates: bool) -> Iterator[tuple[str, str]]:
+        before = {} if creates else self.deployer.template.parameters
         for place in range(1, 200):
             prefix = f"Parameters.member.{place}."
             name = asked.get(f"{prefix}ParameterKey")
             if name is None:
                 return
-            if asked.get(f"{prefix}UsePreviousValue") == "true":
-                if name in self.deployed[1]:  # else it has its default
-                    yield name, self.deployed[1][name]
-            else:
+            if asked.get(f"{prefix}UsePreviousValue") != "true":
                 yield name, asked.get(f"{prefix}ParameterValue", "")
-
-    def _changes(self, text: str, given: Mapping[str, str]) -> Mapping[str, tuple[str, str]]:
-        if (text, dict(given)) == (self.deployed[0], dict(self.deployed[1])):
-            return {}
-        action = "Modify" if self.deployed[0] else "Add"
-        resources: Mapping[str, Any] = _read(text)["Resources"]
-        return {name: (action, resource["Type"]) for name, resource in resources.items()}
-
-    def _uploaded(self, url: str) -> str:
-        """A template that SAM has put into its bucket: the address is path-style."""
-        bucket, _, key = unquote(urlparse(url).path).lstrip("/").partition("/")
-        return self._object(bucket, key).decode()
-
-    def _object(self, bucket: str, key: str) -> bytes:
-        body: bytes = self.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
-        return body
-
-    def _unpacked(self, made: ChangeSet, folder: Path) -> Template:
-        """The change set's template with everything that it refers to, as files."""
-        folder.mkdir(parents=True)
-        written = _read(made.text)
-        for name, resource in written["Resources"].items():
-            attribute = _PATHS.get(resource["Type"])
-            if attribute is not None:
-                resource["Properties"][attribute] = self._fetched(resource["Properties"][attribute], folder, name)
-        path = folder / "template.yaml"
-        path.write_text(yaml.safe_dump(written, sort_keys=False), encoding="utf-8")
-        return Template(path, made.parameters)
-
-    def _fetched(self, place: Any, folder: Path, name: str) -> str:  # noqa: ANN401 (an address, or its parts)
-        if isinstance(place, Mapping):
-            bucket, key = place["Bucket"], place["Key"]
-        else:
-            match = re.fullmatch(r"s3://([^/]+)/(.+)", str(place))
-            if match is None:
-                raise TemplateError(f"{name}: {place} is not in S3")
-            bucket, key = match[1], match[2]
-        content = self._object(bucket, key)
-        if zipfile.is_zipfile(io.BytesIO(content)):
-            with zipfile.ZipFile(io.BytesIO(content)) as packed:
-                packed.extractall(folder / name)
-            return name
-        (folder / f"{name}.json").write_bytes(content)
-        return f"{name}.json"
+            elif name in before:
+                yield name, str(before[name])
+            else:
+                raise TemplateError(f"Invalid input for parameter key {name}. Cannot specify usePreviousValue as true")
 
 
-def event(stack: str, status: str, logical_id: str, kind: str, reason: str = "") -> Mapping[str, Any]:
-    """One event of a stack, as DescribeStackEvents tells it."""
-    now = datetime.now(UTC)
-    return {
-        "EventId": f"{logical_id}-{status}-{now.timestamp()}",
-        "StackId": f"arn:aws:cloudformation:{REGION}:123456789012:stack/{stack}/local",
-        "StackName": stack,
-        "LogicalResourceId": logical_id,
-        "PhysicalResourceId": f"arn:aws:cloudformation:{REGION}:123456789012:stack/{stack}/local"
-        if logical_id == stack
-        else logical_id,
-        "ResourceType": kind,
-        "ResourceStatus": status,
-        **({"ResourceStatusReason": reason} if reason else {}),
-        "Timestamp": now.isoformat(),
-    }
+def _outputs(template: Template) -> object:
+    return template.expanded.get("Outputs")
 
 
-def _read(text: str) -> dict[str, Any]:
-    """A template's text as written, in its long forms."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "template.yaml"
-        path.write_text(text, encoding="utf-8")
-        source = Template(path).source
-    copied: dict[str, Any] = json.loads(json.dumps(source))
-    return copied
+def _check(template: Template, asked: Asked) -> None:
+    """What CloudFormation looks at before it compares."""
+    for name, declared in template.source.get("Parameters", {}).items():
+        wrong = _wrong(declared, str(template.parameters[name]))
+        if wrong:
+            raise TemplateError(f"Parameter '{name}' {wrong}")
+    try:
+        check_types(template)
+    except DeploymentError as error:
+        raise TemplateError(f"Template format error: Unrecognized resource types: {error}") from error
+    given = {value for name, value in asked.items() if name.startswith("Capabilities.member.")}
+    if any(each.type.startswith("AWS::IAM::") for each in template.resources) and "CAPABILITY_IAM" not in given:
+        raise TemplateError("Requires capabilities : [CAPABILITY_IAM]")
+
+
+def _wrong(declared: Mapping[str, Any], value: str) -> str:
+    """What a parameter's declaration has against a value, in CloudFormation's words."""
+    allowed = [str(each) for each in declared.get("AllowedValues", [value])]
+    if value not in allowed:
+        return f"must be one of AllowedValues: [{', '.join(allowed)}]"
+    if not re.fullmatch(declared.get("AllowedPattern", ".*"), value, re.DOTALL):
+        return f"must match pattern {declared['AllowedPattern']}"
+    if declared.get("Type") != "Number":
+        return ""
+    if not re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", value):
+        return "must be a number"
+    if float(value) > float(declared.get("MaxValue", value)):
+        return f"must be a number not greater than {declared['MaxValue']}"
+    if float(value) < float(declared.get("MinValue", value)):
+        return f"must be a number not less than {declared['MinValue']}"
+    return ""

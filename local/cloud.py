@@ -43,6 +43,7 @@ from local.scheduler import Scheduler
 from local.server import Environ, StartResponse, WebServer, WsgiApp
 from local.stacks import StackResource, Stacks, StackState
 from local.template import ACCOUNT, REGION, Template
+from local.uploads import Uploads
 
 ROOT = Path(__file__).parent.parent
 SECRETS_PATH = "/serverless-openclaw/secrets/"
@@ -123,7 +124,7 @@ class LocalCloud:
             raise ValueError(f"mode is build or source, not {mode}")
         # Absolute: the functions' processes have folders of their own.
         path = (template or ROOT / "template.yaml").resolve()
-        self._template = Template(path, parameters or {})
+        self._initial = Template(path, parameters or {})
         self._mode = mode
         self._build_dir = None
         if mode == "build":
@@ -200,7 +201,7 @@ class LocalCloud:
             "_front",
             "_server",
             "_second_server",
-            "_change_sets",
+            "_uploads",
         ):
             if hasattr(self, part):
                 getattr(self, part).stop()
@@ -232,6 +233,11 @@ class LocalCloud:
     def parameters(self) -> dict[str, str]:
         """The template's parameters that were given, as they are."""
         return dict(self._template.given)
+
+    @property
+    def _template(self) -> Template:
+        """As it is deployed."""
+        return self._deployer.template
 
     def variables_outside(self, function: str, host: str) -> dict[str, str]:
         """The environment of a function, by logical id, that runs where this machine is called `host`.
@@ -430,8 +436,18 @@ class LocalCloud:
             variables=self._task_variables(),
             stop_limit_s=self._stop_limit_s,
         )
-        self._change_sets = ChangeSets(self.client, self._deploy_uploaded)
-        self._stacks = Stacks(self._stack_resources, self._stack_parameters, lambda: self.outputs, self._change_sets)
+        self._uploads = Uploads(self.client)
+        self._deployer = Deployer(
+            self._initial,
+            self.client,
+            self._runtime,
+            self._bus,
+            self._http_api,
+            self._build_dir,
+            self._uploads.unpacked,
+        )
+        change_sets = ChangeSets(self.client, self._deployer, self._uploads)
+        self._stacks = Stacks(self._stack_resources, self._stack_parameters, lambda: self.outputs, change_sets)
         self._stacks.state.exists = self._deployed
         self._front = Front(
             clock=self.clock,
@@ -455,7 +471,6 @@ class LocalCloud:
             on_status=self._bus.execution_changed,
             without=self._without_patches,
         )
-        self._deployer = self._new_deployer(self._build_dir)
         if self._meter is not None:
             self._meter.caller_of = self._caller_of
         self._engine.start()
@@ -463,15 +478,6 @@ class LocalCloud:
         if self._also_on:
             self._second_server = WebServer(self._serve, self._server.port, self._also_on)
             self._second_server.start()
-
-    def _new_deployer(self, build_dir: Path | None) -> Deployer:
-        return Deployer(self._template, self.client, self._runtime, self._bus, self._http_api, build_dir)
-
-    def _deploy_uploaded(self, template: Template, folder: Path) -> None:
-        """Deploy what `sam deploy` has uploaded, instead of what was deployed at the start."""
-        self._template = template
-        self._deployer = self._new_deployer(folder)
-        self._deployer.deploy()
 
     def _serve(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         # Not the front itself: it needs the Lambda API, which needs the server's address.

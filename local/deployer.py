@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from botocore.exceptions import ParamValidationError
+from botocore.exceptions import ClientError, ParamValidationError
 
 from local import alarms, buckets, network
 from local.events import EventBus
 from local.functions import AsyncInvokes, Function
 from local.http_api import HttpApi, Route
 from local.runtime import Runtime
-from local.template import ACCOUNT, NO_VALUE, REGION, STACK, Resolver, Resource, Template
+from local.template import ACCOUNT, LOCAL_BUCKET, NO_VALUE, REGION, STACK, Resolver, Resource, Template
 
 _INTEGRATED_FUNCTION = re.compile(r"functions/(arn:[^/]+)/invocations")
 _HTTP_METHODS = {"get", "post", "put", "delete", "patch", "head", "options", "x-amazon-apigateway-any-method"}
@@ -89,7 +89,7 @@ class Created:
 
 @dataclass
 class Deployer:
-    """Creates the resources of one template, in order.
+    """Creates the resources of one template, in order, and knows what there is of them.
 
     Attributes:
         template: what to create.
@@ -98,9 +98,11 @@ class Deployer:
         bus: where rules go.
         http_api: where routes go.
         build_dir: `sam build`'s output; None runs the code in place.
+        unpacked: gives the file or folder that lies at a place in S3, which is where an uploaded template has its code.
         resources: what exists, by logical id.
+        properties: of what exists, as they were when it was created or changed last.
         recorded: resources that have no behaviour here, with the reason.
-        layers: ARN of each layer to its name in the template.
+        layers: the folder of each layer, by ARN.
     """
 
     template: Template
@@ -109,9 +111,11 @@ class Deployer:
     bus: EventBus
     http_api: HttpApi
     build_dir: Path | None
+    unpacked: Callable[[str, str], Path]
     resources: dict[str, Created] = field(default_factory=dict)
+    properties: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     recorded: dict[str, str] = field(default_factory=dict)
-    layers: dict[str, str] = field(default_factory=dict)
+    layers: dict[str, Path] = field(default_factory=dict)
 
     def deploy(self) -> None:
         """Create everything.
@@ -119,18 +123,28 @@ class Deployer:
         Raises:
             DeploymentError: a type is not known, or a resource is refused.
         """
-        unknown = {
-            resource.type
-            for resource in self.template.resources
-            if resource.type not in CREATORS and resource.type not in RECORDED_ONLY
-        }
-        if unknown:
-            raise DeploymentError(f"types that the local cloud does not know: {', '.join(sorted(unknown))}")
-        resolver = Resolver(self.template, self)
+        check_types(self.template)
         for resource in self.template.resources:
-            properties = resolver.resolve(resource.properties)
-            creator = CREATORS.get(resource.type, _record)
-            self.resources[resource.logical_id] = creator(self, resource, properties)
+            self.create(resource)
+
+    def create(self, resource: Resource) -> None:
+        """Create one resource; what it refers to exists. DeploymentError or TemplateError if it can't be."""
+        properties = self.resolved(resource)
+        with refusals(resource):
+            made = CREATORS.get(resource.type, _record)(self, resource, properties)
+        self.resources[resource.logical_id] = made
+        self.properties[resource.logical_id] = properties
+
+    def resolved(self, resource: Resource) -> dict[str, Any]:
+        """The properties of a resource, every function evaluated."""
+        properties: dict[str, Any] = Resolver(self.template, self).resolve(resource.properties)
+        return properties
+
+    def without_invokes(self, function: str) -> None:
+        """Have a function's asynchronous invocations repeated as if nothing had been said about it."""
+        known = self.runtime.functions.get(function)
+        if known is not None:
+            self.runtime.add(known.with_invokes(AsyncInvokes()))
 
     def ref(self, logical_id: str) -> str:
         """What `Ref` gives."""
@@ -150,6 +164,24 @@ class Deployer:
 
 
 type Creator = Callable[[Deployer, Resource, dict[str, Any]], Created]
+
+
+def check_types(template: Template) -> None:
+    """DeploymentError if the template has a type that is not known."""
+    unknown = {each.type for each in template.resources} - CREATORS.keys() - RECORDED_ONLY.keys()
+    if unknown:
+        raise DeploymentError(f"types that the local cloud does not know: {', '.join(sorted(unknown))}")
+
+
+@contextmanager
+def refusals(resource: Resource) -> Iterator[None]:
+    """What a service, or the local cloud, refuses names its resource."""
+    try:
+        yield
+    except (ValueError, ParamValidationError) as error:
+        raise DeploymentError(f"{resource.logical_id}: {error}") from error
+    except ClientError as error:
+        raise DeploymentError(f"{resource.logical_id}: {error.response['Error']['Message']}") from error
 
 
 def _physical_name(resource: Resource, given: object = None, limit: int = 64) -> str:
@@ -206,13 +238,17 @@ def _dashboard(deployer: Deployer, resource: Resource, properties: dict[str, Any
 
 def _queue(deployer: Deployer, resource: Resource, properties: dict[str, Any]) -> Created:
     name = _physical_name(resource, properties.get("QueueName"), limit=80)
-    attributes = {
+    url = deployer.client("sqs").create_queue(QueueName=name, Attributes=queue_attributes(properties))["QueueUrl"]
+    return Created(url, {"Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}", "QueueName": name, "QueueUrl": url})
+
+
+def queue_attributes(properties: Mapping[str, Any]) -> dict[str, str]:
+    """A queue's properties as SQS takes them."""
+    return {
         key: json.dumps(value) if isinstance(value, dict) else _text(value)
         for key, value in properties.items()
         if key not in {"QueueName", "Tags"}
     }
-    url = deployer.client("sqs").create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
-    return Created(url, {"Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}", "QueueName": name, "QueueUrl": url})
 
 
 def _text(value: object) -> str:
@@ -221,40 +257,27 @@ def _text(value: object) -> str:
 
 def _bucket(deployer: Deployer, resource: Resource, properties: dict[str, Any]) -> Created:
     name = _physical_name(resource, properties.get("BucketName"), limit=63).lower()
-    with _named(resource):
-        buckets.create(deployer.client("s3"), name, REGION, properties)
+    buckets.create(deployer.client("s3"), name, REGION, properties)
     return Created(name, {"Arn": f"arn:aws:s3:::{name}"})
 
 
-@contextmanager
-def _named(resource: Resource) -> Iterator[None]:
-    """A property that is not known names its resource."""
-    try:
-        yield
-    except (ValueError, ParamValidationError) as error:
-        raise DeploymentError(f"{resource.logical_id}: {error}") from error
-
-
 def _part_of_a_network(deployer: Deployer, resource: Resource, properties: dict[str, Any]) -> Created:
-    with _named(resource):
-        name = _physical_name(resource, limit=255)
-        identifier = network.create(deployer.client("ec2"), resource.type, name, properties)
+    name = _physical_name(resource, limit=255)
+    identifier = network.create(deployer.client("ec2"), resource.type, name, properties)
     return Created(identifier, {"GroupId": identifier} if resource.type == "AWS::EC2::SecurityGroup" else {})
 
 
 def _cluster(deployer: Deployer, resource: Resource, properties: dict[str, Any]) -> Created:
     name = _physical_name(resource, properties.get("ClusterName"), limit=255)
     given = {"settings" if key == "clusterSettings" else key: value for key, value in _as_api(properties).items()}
-    with _named(resource):
-        created = deployer.client("ecs").create_cluster(**(given | {"clusterName": name}))["cluster"]
+    created = deployer.client("ecs").create_cluster(**(given | {"clusterName": name}))["cluster"]
     return Created(name, {"Arn": created["clusterArn"]})
 
 
 def _task_definition(deployer: Deployer, resource: Resource, properties: dict[str, Any]) -> Created:
     for role in ("TaskRoleArn", "ExecutionRoleArn"):
         _trusted(deployer, properties[role], "ecs-tasks.amazonaws.com", resource.logical_id)
-    with _named(resource):
-        registered = deployer.client("ecs").register_task_definition(**_as_api(properties))["taskDefinition"]
+    registered = deployer.client("ecs").register_task_definition(**_as_api(properties))["taskDefinition"]
     return Created(registered["taskDefinitionArn"], {"TaskDefinitionArn": registered["taskDefinitionArn"]})
 
 
@@ -285,24 +308,34 @@ def _role(deployer: Deployer, resource: Resource, properties: dict[str, Any]) ->
     iam = deployer.client("iam")
     trust = json.dumps(properties["AssumeRolePolicyDocument"])
     arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
-    for policy in properties.get("Policies", []):
-        _put_role_policy(iam, name, policy["PolicyName"], policy["PolicyDocument"])
-    for managed in properties.get("ManagedPolicyArns", []):
-        if managed not in MANAGED_POLICIES:
-            raise DeploymentError(f"{resource.logical_id}: {managed} is not known to the local cloud")
-        # As an inline policy: moto's copies of AWS's managed policies are optional and slow to load.
-        _put_role_policy(iam, name, managed.rpartition("/")[2], MANAGED_POLICIES[managed])
+    for policy, document in role_policies(properties).items():
+        put_role_policy(iam, name, policy, document)
     return Created(name, {"Arn": arn, "RoleId": name})
+
+
+def role_policies(properties: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """A role's policies by name. AWS's own as inline ones: moto's copies of those are optional and slow to load.
+
+    Raises:
+        ValueError: one of AWS's is not known here.
+    """
+    strange = [each for each in properties.get("ManagedPolicyArns", []) if each not in MANAGED_POLICIES]
+    if strange:
+        raise ValueError(f"{strange[0]} is not known to the local cloud")
+    inline = {each["PolicyName"]: each["PolicyDocument"] for each in properties.get("Policies", [])}
+    managed = {each.rpartition("/")[2]: MANAGED_POLICIES[each] for each in properties.get("ManagedPolicyArns", [])}
+    return inline | managed
 
 
 def _policy(deployer: Deployer, resource: Resource, properties: dict[str, Any]) -> Created:
     iam = deployer.client("iam")
     for role in properties.get("Roles", []):
-        _put_role_policy(iam, role, properties["PolicyName"], properties["PolicyDocument"])
+        put_role_policy(iam, role, properties["PolicyName"], properties["PolicyDocument"])
     return Created(resource.logical_id)
 
 
-def _put_role_policy(iam: Any, role: str, name: str, document: Mapping[str, Any]) -> None:  # noqa: ANN401
+def put_role_policy(iam: Any, role: str, name: str, document: Mapping[str, Any]) -> None:  # noqa: ANN401
+    """Give a role a policy."""
     # SAM's policy templates have no Version, which AWS takes and moto does not.
     versioned = {"Version": "2012-10-17", **document}
     iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(versioned))
@@ -341,28 +374,45 @@ def _variables(properties: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _layer(deployer: Deployer, resource: Resource, properties: dict[str, Any]) -> Created:
-    """A layer is a folder: `sam build` names it after the layer in the template as written."""
-    path = properties["Content"]["S3Key"]
+    """A layer is a folder; each that is created is another version, as in AWS."""
+    arn = f"arn:aws:lambda:{REGION}:{ACCOUNT}:layer:{properties['LayerName']}:{len(deployer.layers) + 1}"
+    content = properties["Content"]
+    if content["S3Bucket"] != LOCAL_BUCKET:
+        deployer.layers[arn] = deployer.unpacked(content["S3Bucket"], content["S3Key"]) / "python"
+    elif deployer.build_dir is None:
+        deployer.layers[arn] = deployer.template.local_file({"Key": content["S3Key"]})
+    else:
+        deployer.layers[arn] = _built(deployer.build_dir / _name_of_layer(deployer, resource, content)) / "python"
+    return Created(arn, {"LayerVersionArn": arn})
+
+
+def _name_of_layer(deployer: Deployer, resource: Resource, content: Mapping[str, Any]) -> str:
+    """`sam build` names the folder after the layer in the template as written, which knows no hash."""
     for name, written in deployer.template.source["Resources"].items():
-        if written["Type"] == "AWS::Serverless::LayerVersion" and written["Properties"]["ContentUri"] == path:
-            arn = f"arn:aws:lambda:{REGION}:{ACCOUNT}:layer:{properties.get('LayerName', name)}:1"
-            deployer.layers[arn] = name
-            return Created(arn, {"LayerVersionArn": arn})
-    raise DeploymentError(f"{resource.logical_id}: only a layer with a local ContentUri is known here")
+        if (
+            written["Type"] == "AWS::Serverless::LayerVersion"
+            and written["Properties"]["ContentUri"] == content["S3Key"]
+        ):
+            return str(name)
+    raise DeploymentError(f"{resource.logical_id}: the template as written has no layer of that content")
+
+
+def _built(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise DeploymentError(f"{folder.name} is not built: run `make build`")
+    return folder
 
 
 def _code(deployer: Deployer, resource: Resource, properties: Mapping[str, Any]) -> tuple[Path, ...]:
-    """The folders of a function and its layers: as built, or as they are in the work tree."""
-    source = deployer.template.source["Resources"]
-    used = [deployer.layers[arn] for arn in properties.get("Layers", [])]
-    if deployer.build_dir is None:
-        own = deployer.template.local_file({"Key": properties["Code"]["S3Key"]})
-        return (own, *(deployer.template.path.parent / source[name]["Properties"]["ContentUri"] for name in used))
-    folders = (deployer.build_dir / resource.logical_id, *(deployer.build_dir / name / "python" for name in used))
-    for folder in folders:
-        if not folder.is_dir():
-            raise DeploymentError(f"{folder.name} is not built: run `make build`")
-    return folders
+    """The folders of a function and its layers: as uploaded, as built, or as they are in the work tree."""
+    code = properties["Code"]
+    if code["S3Bucket"] != LOCAL_BUCKET:
+        own = deployer.unpacked(code["S3Bucket"], code["S3Key"])
+    elif deployer.build_dir is None:
+        own = deployer.template.local_file({"Key": code["S3Key"]})
+    else:
+        own = _built(deployer.build_dir / resource.logical_id)
+    return (own, *(deployer.layers[arn] for arn in properties.get("Layers", [])))
 
 
 def _invoke_config(deployer: Deployer, resource: Resource, properties: dict[str, Any]) -> Created:
@@ -385,18 +435,19 @@ def _state_machine(deployer: Deployer, resource: Resource, properties: dict[str,
     created = deployer.client("stepfunctions").create_state_machine(
         name=name,
         roleArn=properties["RoleArn"],
-        definition=_definition(deployer, properties),
+        definition=definition(deployer, properties),
         type=properties.get("StateMachineType", "STANDARD"),
     )
     arn = created["stateMachineArn"]
     return Created(arn, {"Arn": arn, "Name": name})
 
 
-def _definition(deployer: Deployer, properties: Mapping[str, Any]) -> str:
-    """The ASL text with `${name}` replaced."""
+def definition(deployer: Deployer, properties: Mapping[str, Any]) -> str:
+    """A state machine's ASL text with `${name}` replaced."""
     if "DefinitionS3Location" in properties:
         location = properties["DefinitionS3Location"]
-        path = deployer.template.local_file({"Key": location["Key"]})
+        own = location["Bucket"] == LOCAL_BUCKET
+        path = deployer.template.local_file(location) if own else deployer.unpacked(location["Bucket"], location["Key"])
         text = path.read_text(encoding="utf-8")
     elif "DefinitionString" in properties:
         text = properties["DefinitionString"]

@@ -112,6 +112,11 @@ class EventBus:
         with self._lock:
             self._rules = [rule for rule in self._rules if rule.fire is None or rule.arn in arns]
 
+    def remove(self, name: str) -> None:
+        """Forget the rule or schedule of that name."""
+        with self._lock:
+            self._rules = [rule for rule in self._rules if rule.name != name]
+
     def due(self) -> bool:
         """Whether a schedule's time has come and it has not fired yet."""
         now = self._clock.now()

@@ -56,6 +56,10 @@ class Function:
         """The same function with other settings of asynchronous invocations."""
         return replace(self, invokes=invokes)
 
+    def runs_as(self, other: "Function | None") -> bool:
+        """Whether a process of the one does for the other."""
+        return other is not None and self == other.with_invokes(self.invokes)
+
 
 @dataclass(frozen=True)
 class Invocation:

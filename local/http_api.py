@@ -56,6 +56,10 @@ class HttpApi:
         """Serve one more route."""
         self.routes[route.method.upper(), route.path] = route
 
+    def remove(self, api_id: str) -> None:
+        """Serve nothing of an API any more."""
+        self.routes = {key: route for key, route in self.routes.items() if route.api_id != api_id}
+
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request; the path is the API's."""
         request = Request(environ)

@@ -15,12 +15,14 @@ class _Kind:
     Attributes:
         operation: of boto3's client.
         taken: properties that the operation takes under the same name.
+        removal: the operation that takes it away, and what that takes: properties, or the id under its name.
         answer: where its answer has the new id; nothing where it has none.
         further: properties that are set afterwards, one by one.
     """
 
     operation: str
     taken: frozenset[str]
+    removal: tuple[str, tuple[str, ...]]
     answer: tuple[str, ...] = ()
     further: Mapping[str, Callable[[Client, str, Any], object]] | None = None
 
@@ -40,27 +42,49 @@ _KINDS = {
     "AWS::EC2::VPC": _Kind(
         "create_vpc",
         frozenset({"CidrBlock"}),
+        ("delete_vpc", ("VpcId",)),
         ("Vpc", "VpcId"),
         {name: _vpc_attribute(name) for name in ("EnableDnsSupport", "EnableDnsHostnames")},
     ),
     "AWS::EC2::Subnet": _Kind(
         "create_subnet",
         frozenset({"VpcId", "CidrBlock", "AvailabilityZone"}),
+        ("delete_subnet", ("SubnetId",)),
         ("Subnet", "SubnetId"),
         {"MapPublicIpOnLaunch": _public_addresses},
     ),
     "AWS::EC2::InternetGateway": _Kind(
-        "create_internet_gateway", frozenset(), ("InternetGateway", "InternetGatewayId")
+        "create_internet_gateway",
+        frozenset(),
+        ("delete_internet_gateway", ("InternetGatewayId",)),
+        ("InternetGateway", "InternetGatewayId"),
     ),
-    "AWS::EC2::VPCGatewayAttachment": _Kind("attach_internet_gateway", frozenset({"VpcId", "InternetGatewayId"})),
-    "AWS::EC2::RouteTable": _Kind("create_route_table", frozenset({"VpcId"}), ("RouteTable", "RouteTableId")),
-    "AWS::EC2::Route": _Kind("create_route", frozenset({"RouteTableId", "DestinationCidrBlock", "GatewayId"})),
+    "AWS::EC2::VPCGatewayAttachment": _Kind(
+        "attach_internet_gateway",
+        frozenset({"VpcId", "InternetGatewayId"}),
+        ("detach_internet_gateway", ("VpcId", "InternetGatewayId")),
+    ),
+    "AWS::EC2::RouteTable": _Kind(
+        "create_route_table",
+        frozenset({"VpcId"}),
+        ("delete_route_table", ("RouteTableId",)),
+        ("RouteTable", "RouteTableId"),
+    ),
+    "AWS::EC2::Route": _Kind(
+        "create_route",
+        frozenset({"RouteTableId", "DestinationCidrBlock", "GatewayId"}),
+        ("delete_route", ("RouteTableId", "DestinationCidrBlock")),
+    ),
     "AWS::EC2::SubnetRouteTableAssociation": _Kind(
-        "associate_route_table", frozenset({"SubnetId", "RouteTableId"}), ("AssociationId",)
+        "associate_route_table",
+        frozenset({"SubnetId", "RouteTableId"}),
+        ("disassociate_route_table", ("AssociationId",)),
+        ("AssociationId",),
     ),
     "AWS::EC2::VPCEndpoint": _Kind(
         "create_vpc_endpoint",
         frozenset({"VpcEndpointType", "VpcId", "ServiceName", "RouteTableIds"}),
+        ("delete_vpc_endpoints", ("VpcEndpointIds",)),
         ("VpcEndpoint", "VpcEndpointId"),
     ),
 }
@@ -87,6 +111,16 @@ def create(ec2: Client, kind: str, name: str, properties: Mapping[str, Any]) -> 
     for key in further.keys() & properties.keys():
         further[key](ec2, identifier, properties[key])
     return identifier
+
+
+def remove(ec2: Client, kind: str, identifier: str, properties: Mapping[str, Any]) -> None:
+    """Take away a part of a network."""
+    if kind == "AWS::EC2::SecurityGroup":
+        ec2.delete_security_group(GroupId=identifier)
+        return
+    operation, names = _KINDS[kind].removal
+    given = {name: properties.get(name, [identifier] if name.endswith("Ids") else identifier) for name in names}
+    getattr(ec2, operation)(**given)
 
 
 def _security_group(ec2: Client, name: str, properties: Mapping[str, Any]) -> str:

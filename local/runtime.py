@@ -68,9 +68,17 @@ class Runtime:
         link_runtime(Path(self._folder.name))
 
     def add(self, function: Function) -> None:
-        """Make a function known, or its new settings."""
+        """Make a function known, or its new code and settings: its processes of before finish what they do."""
+        changed = not function.runs_as(self.functions.get(function.name, function))
         self.functions[function.name] = function
         self._pools.setdefault(function.name, _Pool(self._max_environments))
+        if changed:
+            self._end_idle(function.name)
+
+    def remove(self, name: str) -> None:
+        """Forget a function. A process that works finishes what it does."""
+        del self.functions[name]
+        self._end_idle(name)
 
     def function(self, logical_id: str) -> Function:
         """The function with this logical id.
@@ -103,6 +111,7 @@ class Runtime:
         try:
             answer = self._run(sandbox, payload)
             keep = answer.error_type not in _FATAL and sandbox.init_error is None
+            keep = keep and sandbox.function.runs_as(self.functions.get(name))
         finally:
             self._release(pool, sandbox, keep=keep)
         return answer
@@ -125,6 +134,16 @@ class Runtime:
             for sandbox in sandboxes:
                 sandbox.stop()
         self._folder.cleanup()
+
+    def _end_idle(self, name: str) -> None:
+        pool = self._pools[name]
+        with pool.changed:
+            idle, pool.free = pool.free, []
+        for sandbox in idle:
+            sandbox.stop()
+            with pool.changed:
+                pool.all.remove(sandbox)
+                pool.ended_lines += sandbox.lines()
 
     def _run(self, sandbox: Sandbox, payload: bytes) -> Answer:
         cold, began, at = not sandbox.used, time.perf_counter(), self._clock.now()

@@ -15,13 +15,16 @@ from werkzeug.wrappers import Response
 
 from local.aws_errors import aws_error
 from local.aws_request import AwsRequest
-from local.change_sets import MANAGED, MANAGED_BUCKET, ChangeSet, ChangeSets, event
+from local.change_sets import MANAGED, MANAGED_BUCKET, ChangeSet, ChangeSets
 from local.deployer import DeploymentError
 from local.server import WsgiApp
-from local.template import ACCOUNT, REGION, STACK, TemplateError
+from local.template import ACCOUNT, REGION, STACK, Resource, TemplateError
+from local.updating import Update, delete_all
 
 _NAMESPACE = "http://cloudformation.amazonaws.com/doc/2010-05-15/"
 _STACK_TYPE = "AWS::CloudFormation::Stack"
+_PAGE = 100
+"""Events or changes of one answer."""
 
 type Asked = Mapping[str, str]
 
@@ -44,15 +47,25 @@ class StackState:
     reason: str = ""
     events: list[Mapping[str, Any]] = field(default_factory=list)
     changed_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    token: str = ""
 
     def failed(self, status: str, logical_id: str, reason: str) -> None:
         """Have the stack end in a status because a resource failed."""
         self.status = status
         self.tell("CREATE_FAILED", logical_id, "AWS::CloudFormation::CustomResource", reason)
 
+    def turn(self, status: str, reason: str = "") -> None:
+        """Have the stack be in a status, and say so."""
+        self.status, self.reason, self.changed_at = status, reason, datetime.now(UTC)
+        self.tell(status, STACK, _STACK_TYPE, reason)
+
+    def told(self, status: str, resource: Resource, reason: str) -> None:
+        """Say what has become of a resource."""
+        self.tell(status, resource.logical_id, resource.type, reason)
+
     def tell(self, status: str, logical_id: str, kind: str, reason: str = "") -> None:
         """Add an event: the newest is first."""
-        self.events.insert(0, event(STACK, status, logical_id, kind, reason))
+        self.events.insert(0, event(status, logical_id, kind, reason, self.token))
 
 
 @dataclass
@@ -78,9 +91,10 @@ class Stacks:
         asked = {name: values[0] for name, values in parse_qs(request.body.decode(), keep_blank_values=True).items()}
         operations: Mapping[str, Callable[[Asked], Mapping[str, Any]]] = {
             "CreateChangeSet": self._create_change_set,
+            "DeleteChangeSet": self._delete_change_set,
             "DeleteStack": self._delete_stack,
-            "DescribeChangeSet": lambda given: self._change_set(given).described,
-            "DescribeStackEvents": self._describe_stack_events,
+            "DescribeChangeSet": lambda given: _page(given, self._change_set(given).described, "Changes"),
+            "DescribeStackEvents": lambda given: _page(given, {"StackEvents": self.state.events}, "StackEvents"),
             "DescribeStacks": self._describe_stacks,
             "ExecuteChangeSet": self._execute_change_set,
             "GetTemplateSummary": self._get_template_summary,
@@ -95,7 +109,9 @@ class Stacks:
             return aws_error("cloudformation", "ValidationError", text)
         try:
             return answered(request.operation, operation(asked))
-        except (KeyError, TemplateError) as error:
+        except KeyError as error:
+            return aws_error("cloudformation", "ChangeSetNotFound", f"ChangeSet [{error.args[0]}] does not exist")
+        except TemplateError as error:
             return aws_error("cloudformation", "ValidationError", str(error))
 
     def _exists(self, name: str) -> bool:
@@ -109,34 +125,52 @@ class Stacks:
     def _create_change_set(self, asked: Asked) -> Mapping[str, Any]:
         if asked["StackName"] not in {STACK, MANAGED}:
             raise TemplateError(f"the local cloud has one stack, {STACK}")
+        if asked["StackName"] == STACK:
+            self._check_state(creates=asked.get("ChangeSetType") == "CREATE")
         made = self.change_sets.create(asked)
         if made.stack == STACK and not self.state.exists:
-            self.state.exists, self.state.status = True, "REVIEW_IN_PROGRESS"
-            self.state.tell("REVIEW_IN_PROGRESS", STACK, _STACK_TYPE, "User Initiated")
+            self.state.exists, self.state.token = True, ""
+            self.state.events.clear()
+            self.state.turn("REVIEW_IN_PROGRESS", "User Initiated")
         return {"Id": made.arn, "StackId": stack_id(made.stack)}
+
+    def _check_state(self, *, creates: bool) -> None:
+        there = self.state.exists and self.state.status != "REVIEW_IN_PROGRESS"
+        if creates and there:
+            raise TemplateError(f"Stack [{STACK}] already exists and cannot be created again with the changeSet.")
+        if not creates and not there:
+            raise TemplateError(f"Stack [{STACK}] does not exist")
+        if not creates and self.state.status not in _UPDATABLE:
+            text = f"Stack:{stack_id(STACK)} is in {self.state.status} state and can not be updated."
+            raise TemplateError(text)
+
+    def _delete_change_set(self, asked: Asked) -> Mapping[str, Any]:
+        self.change_sets.delete(asked["ChangeSetName"])
+        return {}
 
     def _execute_change_set(self, asked: Asked) -> Mapping[str, Any]:
         """Executes it to its end before it answers, where AWS answers at once."""
         made = self._change_set(asked)
-        first = self.state.status == "REVIEW_IN_PROGRESS"
-        began, undone = ("CREATE", "ROLLBACK") if first else ("UPDATE", "UPDATE_ROLLBACK")
-        if made.stack == MANAGED:
-            self.change_sets.execute(made)
+        if not made.executable:
+            raise TemplateError(f"ChangeSet [{made.arn}] cannot be executed in its current status.")
+        made.executed = True
+        if made.template is None:
+            self.change_sets.make_managed_bucket()
             return {}
-        self.state.tell(f"{began}_IN_PROGRESS", STACK, _STACK_TYPE, "User Initiated")
+        self.state.token = asked.get("ClientRequestToken", "")
+        began = "CREATE" if made.creates else "UPDATE"
+        self.state.turn(f"{began}_IN_PROGRESS", "User Initiated")
+        update = Update(self.change_sets.deployer, self.state.told)
         try:
-            self.change_sets.execute(made)
+            update.carry_out(made.template, made.changes)
         except (DeploymentError, TemplateError) as error:
-            resource = str(error).partition(":")[0]
-            self.state.tell(f"{began}_FAILED", resource if resource in made.changes else STACK, "AWS::Any", str(error))
-            self.state.tell(f"{undone}_IN_PROGRESS", STACK, _STACK_TYPE, str(error))
-            self.state.status, self.state.reason = f"{undone}_COMPLETE", str(error)
+            undone = "ROLLBACK" if made.creates else "UPDATE_ROLLBACK"
+            failed = f"The following resource(s) failed: [{str(error).partition(':')[0]}]."
+            self.state.turn(f"{undone}_IN_PROGRESS", failed)
+            update.roll_back()
+            self.state.turn(f"{undone}_COMPLETE")
         else:
-            for name, (_, kind) in made.changes.items():
-                self.state.tell(f"{began}_COMPLETE", name, kind)
-            self.state.status = f"{began}_COMPLETE"
-        self.state.tell(self.state.status, STACK, _STACK_TYPE)
-        self.state.changed_at = datetime.now(UTC)
+            self.state.turn(f"{began}_COMPLETE")
         return {}
 
     def _get_template_summary(self, _asked: Asked) -> Mapping[str, Any]:
@@ -145,7 +179,7 @@ class Stacks:
     def _describe_stacks(self, asked: Asked) -> Mapping[str, Any]:
         if MANAGED in asked.get("StackName", ""):
             return {"Stacks": [self._managed()]}
-        complete = not self.state.status.startswith(("ROLLBACK", "CREATE_FAILED", "CREATE_IN", "REVIEW"))
+        complete = not self.state.status.startswith(("ROLLBACK", "CREATE_FAILED", "CREATE_IN", "REVIEW", "DELETE"))
         outputs = self.outputs() if complete else {}
         parameters = self.parameters().items() if complete else []
         stack = {
@@ -183,14 +217,51 @@ class Stacks:
             ]
         }
 
-    def _delete_stack(self, _asked: Asked) -> Mapping[str, Any]:
-        """From now on there is no such stack; its resources stay, until the local cloud stops."""
-        self.state.exists = False
-        self.change_sets.deployed = ("", {})
+    def _delete_stack(self, asked: Asked) -> Mapping[str, Any]:
+        """Deletes it to its end before it answers; what is retained stays."""
+        self.state.token = asked.get("ClientRequestToken", "")
+        self.state.turn("DELETE_IN_PROGRESS", "User Initiated")
+        try:
+            delete_all(self.change_sets.deployer, self.state.told)
+        except DeploymentError as error:
+            failed = f"The following resource(s) failed to delete: [{str(error).partition(':')[0]}]."
+            self.state.turn("DELETE_FAILED", failed)
+        else:
+            self.state.turn("DELETE_COMPLETE")
+            self.state.exists = False
+            self.change_sets.delete_all_of(STACK)
         return {}
 
-    def _describe_stack_events(self, _asked: Asked) -> Mapping[str, Any]:
-        return {"StackEvents": self.state.events}
+
+_UPDATABLE = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE"})
+
+
+def _page(asked: Asked, answer: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A page of an answer's list, from where the one before has ended."""
+    first = int(asked.get("NextToken", "0"))
+    more = first + _PAGE < len(answer[name])
+    return {
+        **answer,
+        name: answer[name][first : first + _PAGE],
+        **({"NextToken": str(first + _PAGE)} if more else {}),
+    }
+
+
+def event(status: str, logical_id: str, kind: str, reason: str, token: str) -> Mapping[str, Any]:
+    """One event of the stack, as DescribeStackEvents tells it."""
+    now = datetime.now(UTC)
+    return {
+        "EventId": f"{logical_id}-{status}-{now.timestamp()}",
+        "StackId": stack_id(STACK),
+        "StackName": STACK,
+        "LogicalResourceId": logical_id,
+        "PhysicalResourceId": stack_id(STACK) if logical_id == STACK else logical_id,
+        "ResourceType": kind,
+        "ResourceStatus": status,
+        **({"ResourceStatusReason": reason} if reason else {}),
+        **({"ClientRequestToken": token} if token else {}),
+        "Timestamp": now.isoformat(),
+    }
 
 
 def stack_id(name: str) -> str:

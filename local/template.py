@@ -37,7 +37,9 @@ MANAGED_POLICY_ARNS = {
 }
 """AWS's managed policies that a template may name."""
 
-_LOCAL_BUCKET = "local"
+LOCAL_BUCKET = "local"
+"""Where a local path seems to be once it is expanded."""
+
 _LOCAL_PATHS = {
     "AWS::Serverless::Function": "CodeUri",
     "AWS::Serverless::LayerVersion": "ContentUri",
@@ -62,11 +64,16 @@ class Physical(Protocol):
 
 @dataclass(frozen=True)
 class Resource:
-    """One plain CloudFormation resource, its properties not resolved yet."""
+    """One plain CloudFormation resource, its properties not resolved yet.
+
+    Attributes:
+        retained: whether it outlives its stack.
+    """
 
     logical_id: str
     type: str
     properties: dict[str, Any]
+    retained: bool = False
 
 
 class _Loader(yaml.SafeLoader):
@@ -179,7 +186,15 @@ class Template:
             order = list(TopologicalSorter(graph).static_order())
         except CycleError as cycle:
             raise TemplateError(f"circular references: {' → '.join(cycle.args[1])}") from cycle
-        return [Resource(name, wanted[name]["Type"], wanted[name].get("Properties", {})) for name in order]
+        return [
+            Resource(
+                name,
+                wanted[name]["Type"],
+                wanted[name].get("Properties", {}),
+                wanted[name].get("DeletionPolicy", "").startswith("Retain"),
+            )
+            for name in order
+        ]
 
     def outputs(self, physical: Physical) -> dict[str, Any]:
         """The outputs, resolved."""
@@ -199,7 +214,7 @@ class Template:
 
 def _upload(properties: dict[str, Any], name: str) -> None:
     if isinstance(properties.get(name), str):
-        properties[name] = f"s3://{_LOCAL_BUCKET}/{properties[name]}"
+        properties[name] = f"s3://{LOCAL_BUCKET}/{properties[name]}"
 
 
 def _typed(declaration: Mapping[str, Any], value: Any) -> Any:  # noqa: ANN401
