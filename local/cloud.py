@@ -239,6 +239,11 @@ class LocalCloud:
         """As it is deployed."""
         return self._deployer.template
 
+    @property
+    def deployed_parameters(self) -> dict[str, str]:
+        """All of the template's parameters, as they are deployed."""
+        return self._stack_parameters()
+
     def variables_outside(self, function: str, host: str) -> dict[str, str]:
         """The environment of a function, by logical id, that runs where this machine is called `host`.
 

@@ -151,6 +151,8 @@ class Stacks:
     def _execute_change_set(self, asked: Asked) -> Mapping[str, Any]:
         """Executes it to its end before it answers, where AWS answers at once."""
         made = self._change_set(asked)
+        if made.executed and asked.get("ClientRequestToken") == self.state.token:
+            return {}  # the same request again
         if not made.executable:
             raise TemplateError(f"ChangeSet [{made.arn}] cannot be executed in its current status.")
         made.executed = True

@@ -8,6 +8,7 @@ https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/using-cfn-updatin
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,7 +74,8 @@ class Update:
         last = [step for change in planned if change.action != "Remove" for step in self._do(change)]
         last += [self._remover(change.resource) for change in planned if change.action == "Remove"]
         for step in last:
-            step()
+            with suppress(DeploymentError):  # has been told; the update is complete all the same, as in AWS
+                step()
 
     def roll_back(self) -> None:
         """Undo everything."""

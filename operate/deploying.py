@@ -8,6 +8,7 @@ right is not set.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from operate.bot import WebhookInfo
+    from operate.operations import Change
     from operate.stack import Resource, Stack
 
 type Step = Literal["clear", "build", "image", "stack", "webhook"]
@@ -32,6 +34,12 @@ TITLES: Mapping[Step, str] = {
 }
 REMOVED_ON_REQUEST = frozenset({"AWS::DynamoDB::Table", "AWS::S3::Bucket"})
 """What the template retains: conversations and workspaces."""
+
+LISTED = 25
+"""So many changes of a kind are listed one by one; more are counted by type."""
+
+_VERBS = {"Add": "create", "Import": "take over", "Modify": "change", "Remove": "delete"}
+_REPLACED = {"True": "replace", "Conditional": "change, perhaps replace"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,8 @@ def steps(facts: Facts) -> list[Step]:
     if stack is not None and stack.status in UNUSABLE:
         found.append("clear")
         stack = None
+    elif stack is not None and stack.empty:
+        stack = None
     elif stack is not None and (stack.moving or stack.status.endswith("_FAILED")):
         advice = "Wait until it is done." if stack.moving else "CloudFormation's console: “Continue update rollback”."
         raise StateError(f"The stack {stack.name} is in {stack.status}.", advice)
@@ -85,9 +95,39 @@ def architecture(stack: Stack | None, given: Mapping[str, str]) -> str:
 
 
 def parameters(facts: Facts) -> dict[str, str]:
-    """The template parameters to deploy with; others keep the values that they have."""
-    agent = {"AgentImage": f"{facts.image.rpartition(':')[0]}@{facts.digest}"} if facts.image and facts.digest else {}
-    return {"BotUsername": facts.bot, **agent, **facts.given}
+    """The template parameters to deploy with; others keep the values that they have.
+
+    An image that is not pushed yet has no digest: its tag says as much as can be said.
+    """
+    image = f"{facts.image.rpartition(':')[0]}@{facts.digest}" if facts.digest else facts.image
+    return {"BotUsername": facts.bot, **({"AgentImage": image} if image else {}), **facts.given}
+
+
+def verb(change: Change) -> str:
+    """What becomes of a resource, in a word or two."""
+    if change.action == "Remove" and change.kept:
+        return "leave to itself"
+    return _REPLACED.get(change.replacement) or _VERBS.get(change.action, "change as it turns out")
+
+
+def listed(changes: Sequence[Change], *, every: bool) -> list[tuple[str, str, str, str]]:
+    """Changes as rows: what is done, the type, which one or how many, what of it.
+
+    Args:
+        changes: of a change set.
+        every: one by one, however many there are.
+    """
+    of_a_kind = Counter(map(verb, changes))
+    single = [each for each in changes if every or of_a_kind[verb(each)] <= LISTED]
+    many = Counter((verb(each), each.type) for each in changes if each not in single)
+    rows = [(verb(each), each.type, each.logical_id, ", ".join(each.properties) or each.name) for each in single]
+    return sorted([*rows, *((done, kind, f"{number} of them", "") for (done, kind), number in many.items())])
+
+
+def counted(changes: Sequence[Change]) -> str:
+    """The sum of changes in a sentence's part."""
+    found = Counter(map(verb, changes))
+    return ", ".join(f"{number} to {done}" for done, number in sorted(found.items())) or "nothing to change"
 
 
 def content_tag(files: Iterable[Path], root: Path, built_with: Iterable[str] = ()) -> str:

@@ -9,7 +9,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -68,6 +77,20 @@ class Output:
         with Progress(*columns, console=self.aside, transient=True, disable=not self.aside.is_terminal) as bars:
             task = bars.add_task(what, total=total)
             yield lambda number: bars.advance(task, number)
+
+    @contextlib.contextmanager
+    def counting(self, what: str, total: int) -> Iterator[Callable[[str, int], None]]:
+        """Show how many of so many things are done; gives what is to be told the latest and how many more."""
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=self.aside, transient=True, disable=not self.aside.is_terminal) as bars:
+            task = bars.add_task(what, total=total or None)
+            yield lambda latest, more: bars.update(task, advance=more, description=f"{what}: {latest}")
 
     def fail(self, error: OperateError) -> None:
         """Why it ended."""

@@ -33,6 +33,7 @@ class Settings:
         base_urls: by provider id, where they are not the chain's.
         docker_build_flags: further flags of `docker build`, as `make image` takes them.
         debug: show the traceback of a mistake in this program.
+        poll_s: seconds between two looks at what CloudFormation does.
     """
 
     stack: str = STACK
@@ -43,6 +44,7 @@ class Settings:
     project: Path = PROJECT
     docker_build_flags: tuple[str, ...] = ()
     debug: bool = False
+    poll_s: float = 2.0
 
 
 def read(
@@ -65,6 +67,7 @@ def read(
         project=project,
         docker_build_flags=_flags(source.get("DOCKER_BUILD_FLAGS", "")),
         debug=bool(source.get("OPERATE_DEBUG")),
+        poll_s=float(source.get("OPERATE_POLL_SECONDS") or 2),
     )
 
 

@@ -35,7 +35,12 @@ class Stack:
     @property
     def moving(self) -> bool:
         """Whether CloudFormation works on it."""
-        return self.status.endswith("_IN_PROGRESS")
+        return self.status.endswith("_IN_PROGRESS") and not self.empty
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is only a change set that would create it, and that nobody has executed."""
+        return self.status == "REVIEW_IN_PROGRESS"
 
     def output(self, name: str) -> str:
         """An output.
@@ -107,6 +112,11 @@ class Stacks:
             raise StateError(
                 f"The stack {self.name} is in {stack.status}: its first deployment failed.",
                 "`python -m operate deploy` deletes it and begins again; what failed: `python -m operate status`.",
+            )
+        if stack.empty:
+            raise StateError(
+                f"The stack {self.name} is empty: there is only a change set for it that nobody executed.",
+                "`python -m operate deploy` creates it.",
             )
         if not stack.outputs:
             raise StateError(f"The stack {self.name} is in {stack.status}.", "Wait until it is deployed.")

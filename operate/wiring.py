@@ -27,10 +27,12 @@ from operate.asking import Asking
 from operate.aws import Aws
 from operate.bot import Bot
 from operate.errors import MissingError
+from operate.kept import Kept
 from operate.keys import BOT_TOKEN
 from operate.leaving import Leaving
 from operate.log_lines import Logs
 from operate.metering import Metering
+from operate.operations import Operations
 from operate.parameters import PATH, Parameters
 from operate.redriving import Redriving
 from operate.registry import Registry
@@ -82,6 +84,16 @@ class Operator:
         stack = self.stacks.find()
         path = PATH if stack is None else stack.parameters.get("SecretsPath", PATH)
         return Parameters(lambda: self.aws.client("ssm"), path)
+
+    @cached_property
+    def account(self) -> str:
+        """The account's number."""
+        return str(self.aws.client("sts").get_caller_identity()["Account"])
+
+    @property
+    def region(self) -> str:
+        """The region that everything is asked in."""
+        return str(self.aws.client("cloudformation").meta.region_name)
 
     @property
     def bot(self) -> Bot:
@@ -165,9 +177,19 @@ class Operator:
         return Registry(lambda: self.aws.client("ecr"), f"{self.settings.stack}-agent")
 
     @property
+    def operations(self) -> Operations:
+        """Has CloudFormation work on the stack."""
+        return Operations(lambda: self.aws.client("cloudformation"), self.settings.stack, self.settings.poll_s)
+
+    @property
+    def kept(self) -> Kept:
+        """Looks at what a deleted stack has left."""
+        return Kept(self.aws.client)
+
+    @property
     def leaving(self) -> Leaving:
         """Takes away what a stack leaves behind."""
-        return Leaving(self.aws.client)
+        return Leaving(self.aws.client, self.settings.poll_s)
 
     @cached_property
     def programs(self) -> Runner:

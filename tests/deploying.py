@@ -66,6 +66,13 @@ def operate(
     cloud: LocalCloud, project: Path, *arguments: str, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run `python -m operate` as an administrator."""
+    return run(cloud, project, sys.executable, "-m", "operate", *arguments, environment=environment)
+
+
+def run(
+    cloud: LocalCloud, project: Path, *command: str, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a program as an administrator."""
     variables = {
         **os.environ,
         "AWS_ENDPOINT_URL": cloud.endpoint,
@@ -73,6 +80,7 @@ def operate(
         "AWS_SECRET_ACCESS_KEY": "local",
         "AWS_DEFAULT_REGION": "eu-west-1",
         "AWS_REGION": "eu-west-1",
+        "SAM_CLI_TELEMETRY": "0",
         "TELEGRAM_API_URL": f"{cloud.endpoint}/telegram",
         "OPERATE_PROJECT": str(project),
         "PYTHONPATH": os.pathsep.join([str(ROOT / "layers" / "core" / "src"), str(ROOT)]),
@@ -83,7 +91,6 @@ def operate(
         },
         **(environment or {}),
     }
-    command = [sys.executable, "-m", "operate", *arguments]
     return subprocess.run(
         command, cwd=project, env=variables, capture_output=True, text=True, timeout=COMMAND_S, check=False
     )

@@ -52,6 +52,7 @@ def terminal(
         AWS_SHARED_CREDENTIALS_FILE=str(tmp_path / "credentials"),
         TELEGRAM_API_URL=f"{system.cloud.endpoint}/telegram",
         OPERATE_PROJECT=str(tmp_path),
+        OPERATE_POLL_SECONDS="0.01",
         COLUMNS="200",
     )
     for provider, variable in BASE_URLS.items():

@@ -1,4 +1,4 @@
-"""The real `sam deploy`, by `operate deploy`, against the local cloud: what was uploaded is what then answers."""
+"""The real SAM against the local cloud, by `operate deploy` and by itself: what was uploaded is what then answers."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from local.simulators.faults import Fault
-from tests.deploying import a_built_project, an_empty_account, operate
+from local.simulators.outside import BOT_USERNAME
+from tests.deploying import a_built_project, an_empty_account, operate, run
 from tests.written import leaks
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -77,30 +79,36 @@ def _said(cloud: tuple[LocalCloud, Outside], text: str) -> tuple[int, Any]:
     return answer
 
 
-def test_a_deployment_that_fails_is_rolled_back_and_begun_again(
-    cloud: tuple[LocalCloud, Outside], project: Path
-) -> None:
-    running, outside = cloud
-    template = project / ".aws-sam" / "deploy" / "template.yaml"
-    whole = template.read_text("utf-8")
-    template.write_text(whole.replace("AWS::SQS::Queue\n", "AWS::SQS::Unheard\n", 1), "utf-8")
+def _sam_deploy(cloud: LocalCloud, project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    template = str(project / ".aws-sam" / "deploy" / "template.yaml")
+    return run(
+        *(cloud, project, "sam", "deploy", "--template-file", template, "--stack-name", STACK, "--resolve-s3"),
+        *("--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset", "--parameter-overrides", *arguments),
+    )
 
-    failed = operate(running, project, "deploy")
-    status = operate(running, project, "status")
-    template.write_text(whole, "utf-8")
-    done = operate(running, project, "deploy", "--json")
 
+def test_plain_sam_deploy_creates_changes_and_rolls_back(cloud: tuple[LocalCloud, Outside], project: Path) -> None:
+    running, _ = cloud
+    template, name = project / ".aws-sam" / "deploy" / "template.yaml", f"BotUsername={BOT_USERNAME}"
+
+    created = _sam_deploy(running, project, name)
+    changed = _sam_deploy(running, project, name, "HistoryDays=9")
+    broken = template.read_text("utf-8").replace("BillingMode: PAY_PER_REQUEST", "BillingMode: PROVISIONED", 1)
+    template.write_text(broken, "utf-8")
+    failed = _sam_deploy(running, project, name, "HistoryDays=3")
+
+    assert created.returncode == 0, created.stdout + created.stderr
+    assert changed.returncode == 0, changed.stdout + changed.stderr
+    assert "* Modify" in changed.stdout
+    assert "+ Add" not in changed.stdout
     assert failed.returncode == 1
-    assert "`sam deploy` failed" in failed.stderr
-    assert "Traceback" not in failed.stderr
-    assert status.returncode == 7
-    assert "ROLLBACK_COMPLETE" in status.stderr
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert json.loads(done.stdout)["steps"] == ["clear", "build", "stack", "webhook"]
-    assert outside.telegram.webhook.url
+    assert "can't change BillingMode" in " ".join(failed.stdout.split())
+    assert running.stack.status == "UPDATE_ROLLBACK_COMPLETE"
+    assert running.deployed_parameters["HistoryDays"] == "9"
 
 
 def _executed(cloud: LocalCloud) -> int:
-    events: list[Any] = cloud.client("cloudformation").describe_stack_events(StackName=STACK)["StackEvents"]
-    return sum(each["ResourceStatus"].endswith("_IN_PROGRESS") and each["LogicalResourceId"] == STACK
-               for each in events if each["ResourceStatus"] != "REVIEW_IN_PROGRESS")  # fmt: skip
+    """How many change sets of the stack."""
+    begun = {"CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS"}
+    events = [(event["LogicalResourceId"], event["ResourceStatus"]) for event in cloud.stack.events]
+    return sum(resource == STACK and status in begun for resource, status in events)
