@@ -117,8 +117,10 @@ def listed(changes: Sequence[Change], *, every: bool) -> list[tuple[str, str, st
         changes: of a change set.
         every: one by one, however many there are.
     """
-    of_a_kind = Counter(map(verb, changes))
-    single = [each for each in changes if every or of_a_kind[verb(each)] <= LISTED]
+    of_a_kind, of_a_type = Counter(map(verb, changes)), Counter((verb(each), each.type) for each in changes)
+    single = [
+        each for each in changes if every or of_a_kind[verb(each)] <= LISTED or of_a_type[verb(each), each.type] == 1
+    ]
     many = Counter((verb(each), each.type) for each in changes if each not in single)
     rows = [(verb(each), each.type, each.logical_id, ", ".join(each.properties) or each.name) for each in single]
     return sorted([*rows, *((done, kind, f"{number} of them", "") for (done, kind), number in many.items())])

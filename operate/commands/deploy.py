@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from operate.templates import Retained
 
 _BUILD_DIR = ".aws-sam/deploy"
+_WHOLE = 100
+"""Amounts from here on are shown without decimals."""
+
 _PACKAGED = f"{_BUILD_DIR}/packaged.json"
 _DOCKERFILE = "container/Dockerfile"
 _IN_THE_IMAGE = ("container", "layers/core/src/assistant")
@@ -307,7 +310,8 @@ def _show(run: Session, facts: Facts, todo: Sequence[Step], changes: Sequence[Ch
             "list price",
             "after free",
             rows=[
-                (c.price.title, f"{c.amount:,.4g} {c.price.unit}", dollars(c.gross), dollars(c.net)) for c in then.costs
+                (c.price.title, f"{_figure(c.amount)} {c.price.unit}", dollars(c.gross), dollars(c.net))
+                for c in then.costs
             ],
             right=(1, 2, 3),
         ),
@@ -341,8 +345,13 @@ def _months(
 
 def _priced(now: Month | None, then: Month, facts: Facts) -> str:
     agent = f", {AGENT_HOURS} hours of an agent included" if facts.image else ""
+    stops = "AgentHoursPerMonth and ClaudeDollarsPerMonth stop it" if facts.image else "ClaudeDollarsPerMonth stops it"
     before = f" (as it is now: {dollars(now.expected)})" if now is not None else ""
     return (
         f"About {dollars(then.expected)} a month{before}{agent}; without messages, next to nothing. At most "
-        f"{dollars(then.at_most)} with 100 messages a day: AgentHoursPerMonth and ClaudeDollarsPerMonth are hard stops."
+        f"{dollars(then.at_most)} with so many messages: {stops}."
     )
+
+
+def _figure(amount: float) -> str:
+    return f"{amount:,.0f}" if amount >= _WHOLE else f"{amount:.2g}"

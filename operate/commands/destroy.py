@@ -111,11 +111,12 @@ def _show(run: Session, stack: Stack, planned: Removal, *, delete_data: bool, ev
     cost = sum(each.net for each in left)
     counts = Counter(each.type for each in planned.deleted)
     rows = [
-        *((each.type, each.physical_id, "", "deleted") for each in planned.deleted if every),
-        *((kind, f"{number} of them", "", "deleted") for kind, number in sorted(counts.items()) if not every),
+        *((each.type, each.physical_id, "", "deleted") for each in planned.deleted if every or counts[each.type] == 1),
+        *((kind, f"{number} of them", "", "deleted") for kind, number in counts.items() if not every and number > 1),
         *((each.type, each.physical_id, f"{sizes[each.physical_id]:,} bytes", fate) for each in planned.data),
         ("SSM parameters", run.operator.parameters.path, "", fate),
     ]
+    rows[: -len(planned.data) - 1] = sorted(rows[: -len(planned.data) - 1])
     run.output.show(
         {
             **_planned(planned, delete_data=delete_data),
