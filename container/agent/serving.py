@@ -22,7 +22,10 @@ class Server(uvicorn.Server):
 
 
 def server(app: Any, *, most_connections: int, stop_seconds: int, **further: Any) -> Server:  # noqa: ANN401 (ASGI's types)
-    """A server of an ASGI application that says nothing of itself and logs no request; `further` is uvicorn's."""
+    """A server of an ASGI application that says nothing of itself and logs no request; `further` is uvicorn's.
+
+    What it is made of is imported here: in the task that serves, an error would be seen by nobody who waits for it.
+    """
     config = uvicorn.Config(
         app,
         http="h11",  # it leaves the request's target as it came; httptools would take absolute ones apart
@@ -37,6 +40,7 @@ def server(app: Any, *, most_connections: int, stop_seconds: int, **further: Any
         timeout_graceful_shutdown=stop_seconds,
         **further,
     )
+    config.load()
     return Server(config)
 
 
