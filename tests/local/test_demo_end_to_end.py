@@ -1,5 +1,6 @@
 """The demo and the chat run through the whole local cloud, as a person starts them, and leave nothing behind."""
 
+import contextlib
 import json
 import os
 import signal
@@ -80,8 +81,9 @@ def children_of(pid: int) -> set[int]:
     """Every process below one, through /proc."""
     found: set[int] = set()
     for listing in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, listing.read_text().split()):
-            found |= {child} | children_of(child)
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended since
+            for child in map(int, listing.read_text().split()):
+                found |= {child} | children_of(child)
     return found
 
 
