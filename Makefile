@@ -32,8 +32,8 @@ agent-demo: $(BUILD)/.built $(NODE)/.installed ## the agent at work with a real 
 	@python -m local agent-demo $(ARGS)
 
 test: $(BUILD)/.built ## the tests that need neither Docker nor Node
-	@python -m pytest -q -n 2 --dist worksteal --cov --cov-report= tests/unit tests/handlers tests/contract tests/container tests/operate
-	@python -m pytest -q -n 2 --dist worksteal tests/workflow tests/local tests/sam
+	@python -m pytest -q -n 3 --dist worksteal --cov --cov-report= tests/unit tests/handlers tests/contract tests/container tests/operate
+	@python -m pytest -q -n 4 --dist worksteal tests/workflow tests/local tests/sam
 	@coverage report --fail-under=95
 	@coverage report --fail-under=100 --include='*/assistant/turns/*'
 
