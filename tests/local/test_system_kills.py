@@ -219,7 +219,10 @@ def test_a_killed_report_apologises_once_and_the_question_comes_back(system: Sys
     assert "hello" in system.heard(chat)[1]
 
 
-@pytest.mark.parametrize("function", ["PrepareTurn", "AskCopilot", "DeliverReply"])
+@pytest.mark.parametrize(
+    "function",
+    ["DeliverReply", *(pytest.param(each, marks=pytest.mark.kills) for each in ("PrepareTurn", "AskCopilot"))],
+)
 def test_a_function_that_dies_until_the_execution_fails_is_resumed(system: System, function: str) -> None:
     chat = a_chat(system)
     for _ in range(4 if function != "AskCopilot" else 3):
@@ -232,6 +235,7 @@ def test_a_function_that_dies_until_the_execution_fails_is_resumed(system: Syste
     expect_one_answer(system, chat, "hello")
 
 
+@pytest.mark.kills
 def test_a_sweep_that_dies_is_repeated(system: System) -> None:
     for call in range(1, 5):
         chat = a_chat(system)
