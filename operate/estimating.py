@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from operate.prices import GIB, MICRO, Cost, aws_prices, costs, of_agents, of_messages
+from operate.prices import GIB, MICRO, Cost, agent_size, aws_prices, costs, of_agents, of_messages, prices_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -48,15 +48,14 @@ def month(parameters: Mapping[str, str], types: Iterable[str]) -> Month:
 
 def _costs(parameters: Mapping[str, str], types: Iterable[str], hours: float) -> list[Cost]:
     counted = Counter(types)
-    sizes = (int(parameters.get("AgentCpu") or 1024), int(parameters.get("AgentMemory") or 2048))
     used = {
         **of_messages(MESSAGES_A_DAY, 0),
-        **of_agents(hours, *sizes),
+        **of_agents(hours, *agent_size(parameters)),
         "alarm_metrics": counted[_ALARM],
         "dashboards": counted[_DASHBOARD],
         "image_gib": _IMAGE_GIB if parameters.get("AgentImage") else 0.0,
     }
-    return costs(used, aws_prices(arm=parameters.get("Architecture", "arm64") == "arm64"))
+    return costs(used, prices_of(parameters))
 
 
 def storage(table_bytes: float, bucket_bytes: float) -> list[Cost]:

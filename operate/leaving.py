@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from operate.stack import Resource
 
-POLL_SECONDS = 2.0
 STOP_SECONDS = 300
 """An agent has two minutes for its last backup (`stopTimeout`), and Fargate some for itself."""
 
@@ -29,10 +28,10 @@ _GONE = frozenset({"NoSuchBucket", "ResourceNotFoundException"})
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """Deletes; `client` gives a client by service."""
+    """Deletes; `client` gives a client by service, `poll_s` is the seconds between two looks."""
 
     client: Callable[[str], Any]
-    poll_s: float = POLL_SECONDS
+    poll_s: float
 
     def agents(self, cluster: str) -> list[str]:
         """The agents that run, or start, in a cluster; none in one that is gone."""

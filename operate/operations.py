@@ -16,7 +16,6 @@ from operate.errors import OperateError, UnreachableError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-POLL_SECONDS = 2.0
 _PATIENCE = 5
 """How often in a row AWS may not answer while an operation is followed."""
 
@@ -111,11 +110,11 @@ type Tell = Callable[[Event], object]
 
 @dataclass(frozen=True, slots=True)
 class Operations:
-    """Works on one stack."""
+    """Works on one stack; `poll_s` is the seconds between two looks."""
 
     client: Callable[[], Any]
     name: str
-    poll_s: float = POLL_SECONDS
+    poll_s: float
 
     def change_set(self, wanted: Wanted) -> ChangeSet:
         """Have CloudFormation say what would change.

@@ -102,6 +102,16 @@ def of_messages(a_day: int, agent_hours: float) -> dict[str, float]:
     }
 
 
+def agent_size(parameters: Mapping[str, str]) -> tuple[int, int]:
+    """The size of an agent by a stack's parameters, in units of 1/1024 vCPU and in MiB; else the template's."""
+    return int(parameters.get("AgentCpu") or 1024), int(parameters.get("AgentMemory") or 2048)
+
+
+def prices_of(parameters: Mapping[str, str]) -> Sequence[Price]:
+    """The prices for a stack's architecture."""
+    return aws_prices(arm=parameters.get("Architecture", "arm64") == "arm64")
+
+
 def of_agents(hours: float, cpu: int = 1024, memory: int = 2048) -> dict[str, float]:
     """What agents of a size (in units of 1/1024 vCPU, and MiB) use in so many hours, each with one address."""
     return {"agent_vcpu_hours": hours * cpu / 1024, "agent_gib_hours": hours * memory / 1024, "address_hours": hours}

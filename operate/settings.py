@@ -24,6 +24,8 @@ BASE_URLS = {
 }
 """Variables that name another place for a provider, as the container's do."""
 
+POLL_SECONDS = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -44,7 +46,7 @@ class Settings:
     project: Path = PROJECT
     docker_build_flags: tuple[str, ...] = ()
     debug: bool = False
-    poll_s: float = 2.0
+    poll_s: float = POLL_SECONDS
 
 
 def read(
@@ -67,7 +69,7 @@ def read(
         project=project,
         docker_build_flags=_flags(source.get("DOCKER_BUILD_FLAGS", "")),
         debug=bool(source.get("OPERATE_DEBUG")),
-        poll_s=float(source.get("OPERATE_POLL_SECONDS") or 2),
+        poll_s=float(source.get("OPERATE_POLL_SECONDS") or POLL_SECONDS),
     )
 
 

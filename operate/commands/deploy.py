@@ -32,15 +32,15 @@ if TYPE_CHECKING:
     from operate.templates import Retained
 
 _BUILD_DIR = ".aws-sam/deploy"
-_WHOLE = 100
-"""Amounts from here on are shown without decimals."""
-
 _PACKAGED = f"{_BUILD_DIR}/packaged.json"
 _DOCKERFILE = "container/Dockerfile"
 _IN_THE_IMAGE = ("container", "layers/core/src/assistant")
 _NOT_IN_IT = frozenset({"__pycache__", "node_modules"})
 _HIDDEN_IN_IT = "container/openclaw/.npmrc"
 """All that .dockerignore lets through of what begins with a dot: keys lie in such files."""
+
+_WHOLE = 100
+"""Amounts from here on are shown without decimals."""
 
 
 def deploy(

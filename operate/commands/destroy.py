@@ -46,7 +46,7 @@ def destroy(
         return
     _confirmed(stack.name, confirm)
     _webhook(run)
-    _take_down(run)
+    _take_down(run, len(planned.deleted) + len(planned.data))
     if delete_data:
         run.output.say("delete the data …", style="bold")
         for resource in planned.data:
@@ -57,14 +57,14 @@ def destroy(
     run.output.show({**_planned(planned, delete_data=delete_data), "done": True}, f"Taken down.{kept}")
 
 
-def _take_down(run: Session) -> None:
-    """Agents, the stack, the image."""
+def _take_down(run: Session, resources: int) -> None:
+    """Agents, the stack with so many resources, the image."""
     cluster = run.operator.stacks.physical("AgentCluster")
     if cluster and run.operator.leaving.agents(cluster):
         run.output.say("let agents save their work and stop …", style="bold")
         run.operator.leaving.stop_agents(cluster)
     run.output.say("delete the stack …", style="bold")
-    with run.output.counting("CloudFormation", len(run.operator.stacks.resources())) as show:
+    with run.output.counting("CloudFormation", resources) as show:
         run.operator.operations.delete(
             lambda event: show(event.logical_id, int(event.status in {"DELETE_COMPLETE", "DELETE_SKIPPED"}))
         )
@@ -110,13 +110,15 @@ def _show(run: Session, stack: Stack, planned: Removal, *, delete_data: bool, ev
     left = [] if delete_data else storage(tables, sum(sizes.values()) - tables)
     cost = sum(each.net for each in left)
     counts = Counter(each.type for each in planned.deleted)
-    rows = [
+    deleted = [
         *((each.type, each.physical_id, "", "deleted") for each in planned.deleted if every or counts[each.type] == 1),
         *((kind, f"{number} of them", "", "deleted") for kind, number in counts.items() if not every and number > 1),
+    ]
+    rows = [
+        *sorted(deleted),
         *((each.type, each.physical_id, f"{sizes[each.physical_id]:,} bytes", fate) for each in planned.data),
         ("SSM parameters", run.operator.parameters.path, "", fate),
     ]
-    rows[: -len(planned.data) - 1] = sorted(rows[: -len(planned.data) - 1])
     run.output.show(
         {
             **_planned(planned, delete_data=delete_data),

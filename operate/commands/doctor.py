@@ -22,6 +22,7 @@ from operate.errors import AccessError, OperateError
 from operate.findings import Finding
 from operate.keys import KEYS
 from operate.output import marked
+from operate.prices import agent_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -156,8 +157,8 @@ def _quotas(run: Session) -> Iterator[Finding]:
     yield findings.of_concurrency(int(limits["ConcurrentExecutions"]))
     given = run.operator.stack.parameters
     if given.get("AgentImage"):
-        size = int(given.get("AgentCpu") or 1024) / 1024
-        yield from findings.of_agents({kind: _quota(run, code) for kind, code in _FARGATE.items()}, size)
+        cpu, _ = agent_size(given)
+        yield from findings.of_agents({kind: _quota(run, code) for kind, code in _FARGATE.items()}, cpu / 1024)
 
 
 def _quota(run: Session, code: str) -> float | None:

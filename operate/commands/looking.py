@@ -17,7 +17,7 @@ from operate.errors import OperateError
 from operate.findings import of_alarms, of_queue, of_stack
 from operate.metering import metrics
 from operate.output import dollars, marked, table
-from operate.prices import SPOT_SHARE, aws_prices, costs, of_agents
+from operate.prices import SPOT_SHARE, agent_size, costs, of_agents, prices_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -120,9 +120,7 @@ def cost(context: typer.Context) -> None:
     metered = operator.metering.amounts(asked, first, now.replace(hour=0, minute=0, second=0) + timedelta(days=1))
     given = operator.stack.parameters
     agents = hours(operator.ledger.entries(), float(given.get("AgentHoursPerMonth") or 0), operator.now())
-    sizes = (int(given.get("AgentCpu") or 1024), int(given.get("AgentMemory") or 2048))
-    arm = given.get("Architecture", "arm64") == "arm64"
-    found = costs({**metered, **of_agents(agents.used / 3600, *sizes)}, aws_prices(arm=arm))
+    found = costs({**metered, **of_agents(agents.used / 3600, *agent_size(given))}, prices_of(given))
     rows = [
         *((name, "", dollars(spent), dollars(spent)) for name, spent in models.items()),
         *((c.price.title, f"{c.amount:,.1f} {c.price.unit}", dollars(c.gross), dollars(c.net)) for c in found),

@@ -111,7 +111,7 @@ def test_all_agents_are_stopped_however_many_there_are() -> None:
     running, stopped = (_tasks(names[:100], status) for status in ("DEACTIVATING", "STOPPED"))
     ecs = Service({"list_tasks": [pages], "describe_tasks": [running, {"tasks": []}, stopped]})
 
-    assert Leaving(ecs, poll_s=0).stop_agents("cluster") == 150
+    assert Leaving(ecs, 0).stop_agents("cluster") == 150
     assert len(ecs.asked["stop_task"]) == 150
     assert [len(each["tasks"]) for each in ecs.asked["describe_tasks"]] == [100, 50, 100]
 
@@ -120,13 +120,13 @@ def test_an_agent_that_does_not_stop_is_told_of() -> None:
     ecs = Service({"list_tasks": [[{"taskArns": ["one"]}]], "describe_tasks": [_tasks(["one"], "STOPPING")]})
 
     with pytest.raises(OperateError, match="1 of 1 agents have not stopped"):
-        Leaving(ecs, poll_s=0).stop_agents("cluster", seconds=0)
+        Leaving(ecs, 0).stop_agents("cluster", seconds=0)
 
 
 def test_a_cluster_that_is_gone_has_no_agents() -> None:
-    assert Leaving(Service({"list_tasks": [_refusal("ClusterNotFoundException")]})).agents("cluster") == []
+    assert Leaving(Service({"list_tasks": [_refusal("ClusterNotFoundException")]}), 0).agents("cluster") == []
     with pytest.raises(ClientError):
-        Leaving(Service({"list_tasks": [_refusal("AccessDenied")]})).agents("cluster")
+        Leaving(Service({"list_tasks": [_refusal("AccessDenied")]}), 0).agents("cluster")
 
 
 BUCKET = Resource("Bucket", "a-bucket", "AWS::S3::Bucket", "")
@@ -134,10 +134,10 @@ TABLE = Resource("Table", "a-table", "AWS::DynamoDB::Table", "")
 
 
 def test_data_that_is_gone_is_gone() -> None:
-    Leaving(Service({"delete_table": [_refusal("ResourceNotFoundException")]})).delete(TABLE)
-    Leaving(Service({"list_object_versions": [_refusal("NoSuchBucket")]})).delete(BUCKET)
+    Leaving(Service({"delete_table": [_refusal("ResourceNotFoundException")]}), 0).delete(TABLE)
+    Leaving(Service({"list_object_versions": [_refusal("NoSuchBucket")]}), 0).delete(BUCKET)
     with pytest.raises(ClientError):
-        Leaving(Service({"delete_table": [_refusal("AccessDeniedException")]})).delete(TABLE)
+        Leaving(Service({"delete_table": [_refusal("AccessDeniedException")]}), 0).delete(TABLE)
 
 
 def test_an_object_that_s3_does_not_delete_is_told_of() -> None:
@@ -145,7 +145,7 @@ def test_an_object_that_s3_does_not_delete_is_told_of() -> None:
     s3 = Service({"list_object_versions": [[page, {}]], "delete_objects": [{"Errors": [{"Code": "AccessDenied"}]}]})
 
     with pytest.raises(RefusedError, match="does not delete 1 objects"):
-        Leaving(s3).delete(BUCKET)
+        Leaving(s3, 0).delete(BUCKET)
     assert len(s3.asked["delete_objects"][0]["Delete"]["Objects"]) == 2
     assert "delete_bucket" not in s3.asked
 
