@@ -23,7 +23,7 @@ from rich.table import Table
 
 from local import bench_boot, bench_workspace, caching
 from local.stage import BUILD_DIR, StageError, set_up
-from local.template import Template
+from local.template import Resolver, Template
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -60,10 +60,9 @@ def _init(console: Console) -> dict[str, float]:
     """Seconds of each function's init as a ratio to boto3 with one client; medians of interleaved runs."""
     if not (BUILD_DIR / "CoreLayer").is_dir():
         raise StageError(f"there is no build in {BUILD_DIR}: run `make build` first")
-    environments = _environments()
     codes: dict[str, tuple[str, Mapping[str, str]]] = {"boto3": (_BASELINE, {})} | {
         name: (f"import {module}; {module}.handler", environment)
-        for name, (module, environment) in environments.items()
+        for name, (module, environment) in environments().items()
     }
     seconds: dict[str, list[float]] = {name: [] for name in codes}
     with console.status("bringing up the functions …"):
@@ -74,15 +73,27 @@ def _init(console: Console) -> dict[str, float]:
     return {name: round(median(values) / baseline, 2) for name, values in seconds.items()}
 
 
-def _environments() -> Mapping[str, tuple[str, Mapping[str, str]]]:
-    """Module and environment of each function, as the template has them; values it refers to are stand-ins."""
+class _StandsIn:
+    """In the place of resources that do not exist: a name and an address."""
+
+    def ref(self, logical_id: str) -> str:
+        """A name."""
+        return logical_id
+
+    def attribute(self, logical_id: str, name: str) -> str:
+        """Something of it."""
+        return f"{logical_id}.{name}"
+
+
+def environments() -> Mapping[str, tuple[str, Mapping[str, str]]]:
+    """Module and environment of each function, as the template has them; resources it refers to are stand-ins."""
     template = Template(PROJECT / "template.yaml", {"BotUsername": "bench_bot"})
+    resolver = Resolver(template, _StandsIn())
     found = {}
     for resource in template.resources:
         if resource.type == "AWS::Lambda::Function":
-            variables = resource.properties["Environment"]["Variables"]
-            plain = {key: value if isinstance(value, str) else "1" for key, value in variables.items()}
-            plain["POWERTOOLS_LOG_LEVEL"] = "INFO"
+            variables = resolver.resolve(resource.properties["Environment"]["Variables"])
+            plain = {key: str(value) for key, value in variables.items()} | {"POWERTOOLS_LOG_LEVEL": "INFO"}
             found[resource.logical_id] = (resource.properties["Handler"].split(".")[0], plain)
     return found
 

@@ -13,6 +13,7 @@ from moto import mock_aws
 
 from assistant import settings, wiring
 from assistant.errors import SettingMissing
+from local import bench
 from tests.contract import template
 
 ASKS = (settings.AskSettings, settings.ChainSettings)
@@ -182,3 +183,12 @@ def test_no_environment_variable_carries_a_secret(name: str) -> None:
 
 def test_no_output_names_a_secret() -> None:
     assert [name for name in template.written()["Outputs"] if SECRET_NAME.search(name)] == []
+
+
+def test_every_handler_comes_up_in_the_benchmarks_environment() -> None:
+    environments = bench.environments()
+
+    assert environments.keys() == SETTINGS_OF.keys()
+    for name, kinds in SETTINGS_OF.items():
+        for kind in kinds:
+            settings.from_environment(kind, environments[name][1])
